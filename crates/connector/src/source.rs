@@ -1,0 +1,103 @@
+//! What a source must do.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::{Error, EventReceiver, MetadataColumn, OptionSpec, TableDefinition};
+
+/// Which kinds of change a changelog may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangelogMode {
+    /// `+I` only.
+    InsertOnly,
+    /// `+I`, `-U`, `+U` and `-D`.
+    All,
+}
+
+/// Makes the sources of one connector.
+pub trait SourceFactory: Send + Sync {
+    /// The value of `'connector'`.
+    fn connector(&self) -> &'static str;
+
+    /// The options that it knows.
+    fn options(&self) -> &'static [OptionSpec];
+
+    /// The metadata columns that it offers.
+    fn metadata_columns(&self) -> Vec<MetadataColumn>;
+
+    /// Checks the definition and makes the source. Does no I/O.
+    ///
+    /// # Errors
+    /// A [`crate::Fault::Job`] that names the option or column and what to do.
+    fn create(&self, table: &TableDefinition) -> Result<Arc<dyn Source>, Error>;
+}
+
+/// Where all lanes of all sources of a job stand, by source table and lane name.
+pub type JobPosition = BTreeMap<String, BTreeMap<String, Value>>;
+
+/// What the engine asks of a source when a job starts.
+#[derive(Clone, Debug)]
+pub struct ReadRequest {
+    /// Indices into the definition's columns that the job needs, ascending. Batches carry exactly
+    /// these columns, in this order, with the Arrow types of their logical types.
+    pub columns: Vec<usize>,
+    /// Where each lane stood in the last committed epoch; `None` for a job that starts afresh.
+    pub position: Option<BTreeMap<String, Value>>,
+    /// Memory that the source may hold in all its lanes, in bytes. What does not fit is spilled
+    /// to `spill_dir`.
+    pub memory_bytes: usize,
+    /// A folder for spill files, emptied by the engine before each start.
+    pub spill_dir: PathBuf,
+}
+
+/// One split of a source and how far it is, for `SHOW` statements and metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SplitStatus {
+    /// The lane that reads it.
+    pub lane: String,
+    /// The split, for example `db.table`.
+    pub split: String,
+    /// `snapshot`, `binlog`, `retrying` or `failed`.
+    pub phase: &'static str,
+    /// Chunks read and chunks in all, if it has chunks.
+    pub chunks: Option<(u64, u64)>,
+    /// Rows sent so far.
+    pub rows: u64,
+}
+
+/// A live view on a running source.
+pub trait SourceStatus: Send + Sync {
+    /// The splits as they stand.
+    fn splits(&self) -> Vec<SplitStatus>;
+}
+
+/// A source whose readers run.
+pub struct RunningSource {
+    /// Its lanes by name. Rows of one key always come on one lane, in order. The readers of a lane
+    /// end when its receiver is dropped.
+    pub lanes: Vec<(String, EventReceiver)>,
+    /// How far its splits are, if it can tell.
+    pub status: Option<Arc<dyn SourceStatus>>,
+}
+
+/// A table that can be read.
+pub trait Source: Send + Sync {
+    /// Which kinds of change it sends.
+    fn changelog_mode(&self) -> ChangelogMode;
+
+    /// Whether it ends by itself.
+    fn is_bounded(&self) -> bool;
+
+    /// Names what its positions belong to (servers, table expressions): a stored position is refused
+    /// when the fingerprint differs. Holds no secret.
+    fn fingerprint(&self) -> String;
+
+    /// Connects, checks settings and grants, and starts the readers on threads of their own. May block.
+    ///
+    /// # Errors
+    /// Whatever keeps the job from starting, with the server and what the user can do.
+    fn start(&self, request: &ReadRequest) -> Result<RunningSource, Error>;
+}

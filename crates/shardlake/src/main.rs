@@ -1,0 +1,3 @@
+//! The `shardlake` binary.
+
+fn main() {}

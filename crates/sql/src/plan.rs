@@ -1,0 +1,84 @@
+//! A job as the planner hands it to the engine: sources, transformations, sinks.
+//!
+//! The plan is a tree for each sink over shared sources, so that a statement set reads each source
+//! once. Joins and aggregations over changing inputs will be further [`StreamNode`]s.
+
+use std::sync::Arc;
+
+use shardlake_change::{ChangeBatch, TableSchema};
+use shardlake_connector::{Error, ObjectName, Options, Sink, Source};
+
+/// A streaming job, ready to run.
+#[derive(Clone)]
+pub struct JobPlan {
+    /// The job's name: `pipeline.name`, by default `insert-into_<catalog.database.table>`.
+    pub name: String,
+    /// Names the query and its sources. A stored position is only used by a job with an equal fingerprint.
+    pub fingerprint: String,
+    /// The sources, each read once.
+    pub sources: Vec<PlannedSource>,
+    /// The sinks with what flows into each.
+    pub sinks: Vec<PlannedSink>,
+    /// The session's configuration when the job was submitted.
+    pub configuration: Options,
+}
+
+/// A source that a job reads.
+#[derive(Clone)]
+pub struct PlannedSource {
+    /// The table.
+    pub name: ObjectName,
+    /// What reads it.
+    pub source: Arc<dyn Source>,
+    /// Indices of the definition's columns that the job needs, ascending.
+    pub columns: Vec<usize>,
+}
+
+/// A sink that a job writes.
+#[derive(Clone)]
+pub struct PlannedSink {
+    /// The table.
+    pub name: ObjectName,
+    /// What writes it.
+    pub sink: Arc<dyn Sink>,
+    /// The columns that arrive, in the sink's order, and their key.
+    pub schema: TableSchema,
+    /// Indices into `schema` of the equality key; empty if the sink has no primary key.
+    pub equality_key: Vec<usize>,
+    /// What flows into it.
+    pub input: StreamNode,
+}
+
+/// A stage of a streaming query.
+#[derive(Clone)]
+pub enum StreamNode {
+    /// The rows of `JobPlan::sources[index]`.
+    Source {
+        /// Index into [`JobPlan::sources`].
+        index: usize,
+    },
+    /// Each batch is transformed by itself.
+    Transform {
+        /// Where the batches come from.
+        input: Box<StreamNode>,
+        /// What happens to each.
+        transform: Arc<dyn Transform>,
+    },
+    /// The rows of all inputs, in the order of each.
+    Union {
+        /// The inputs; all have the same columns.
+        inputs: Vec<StreamNode>,
+    },
+}
+
+/// A stateless transformation of changes: projection, filter, casts.
+pub trait Transform: Send + Sync {
+    /// What it is, for plans and metrics, for example `Calc(select=[id, name])`.
+    fn describe(&self) -> String;
+
+    /// Transforms one batch. The order of rows stays.
+    ///
+    /// # Errors
+    /// An expression that fails on a row; never with the row's values in the message.
+    fn apply(&self, batch: &ChangeBatch) -> Result<ChangeBatch, Error>;
+}

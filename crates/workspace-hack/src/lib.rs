@@ -1,0 +1,1 @@
+//! Holds no code: its manifest gives every dependency one set of features (`cargo hakari generate`).
