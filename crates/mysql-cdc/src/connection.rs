@@ -1,0 +1,164 @@
+//! One connection to a MySQL server: handshake, session settings, statements.
+//!
+//! Control queries, chunks of the snapshot phase and the binlog all use it. Every session has UTC as its time
+//! zone, `utf8mb4` as its character set and an empty `sql_mode`, on which quoting and decoding rely.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use shardlake_mysql_wire::handshake::{self, Encryption, HandshakeOptions, Password};
+use shardlake_mysql_wire::packet::PacketReader;
+use shardlake_mysql_wire::{Error as WireError, command, reply};
+
+use crate::error::{Error, Result};
+use crate::jdbc::{JdbcProperties, SslMode};
+use crate::options::ServerAddress;
+use crate::socket::{Socket, StopCheck};
+
+/// How long a statement may run before its first word. Counting a large index takes minutes.
+const STATEMENT_PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// What every session runs first. A stalled reader must not lose its connection, so the server waits long.
+const SESSION_SETTINGS: &str = "SET SESSION time_zone = '+00:00', SESSION sql_mode = '', \
+     SESSION net_write_timeout = 86400, SESSION net_read_timeout = 86400, \
+     SESSION wait_timeout = 86400, SESSION max_execution_time = 0";
+
+/// A chunk must not see transactions that are still open.
+const SESSION_ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+
+/// A server and how to reach it.
+pub(crate) struct Target {
+    address: ServerAddress,
+    lane: String,
+    jdbc: JdbcProperties,
+    tls: Option<Arc<ClientConfig>>,
+    timeout: Duration,
+}
+
+impl Target {
+    /// Prepares to reach a server.
+    pub(crate) fn new(
+        address: ServerAddress,
+        jdbc: JdbcProperties,
+        timeout: Duration,
+    ) -> Result<Self> {
+        let tls = crate::tls::client_config(&jdbc)?;
+        Ok(Self { lane: address.lane(), address, jdbc, tls, timeout })
+    }
+
+    /// The server as `host:port`.
+    pub(crate) fn lane(&self) -> &str {
+        &self.lane
+    }
+}
+
+/// A row of a control query; NULL is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TextRow(Vec<Option<String>>);
+
+impl TextRow {
+    /// A cell, or `None` if it is NULL or missing.
+    pub(crate) fn get(&self, column: usize) -> Option<&str> {
+        self.0.get(column).and_then(Option::as_deref)
+    }
+
+    /// A cell, empty if it is NULL or missing.
+    pub(crate) fn text(&self, column: usize) -> &str {
+        self.get(column).unwrap_or_default()
+    }
+}
+
+/// An open session.
+pub(crate) struct Connection {
+    packets: PacketReader<Socket>,
+    server: String,
+    user: String,
+}
+
+impl Connection {
+    /// Connects, authenticates and sets the session up. Waits end when `stop` says so.
+    pub(crate) fn open(target: &Target, stop: StopCheck) -> Result<Self> {
+        let address = &target.address;
+        let lost =
+            |source| Error::Lost { server: target.lane.clone(), doing: "connecting", source };
+        let socket =
+            Socket::connect(&address.host, address.port, target.timeout, stop).map_err(lost)?;
+        let options = HandshakeOptions {
+            user: address.user.clone(),
+            password: Password::new(address.password.clone()),
+            encryption: match target.jdbc.ssl_mode {
+                SslMode::Disabled => Encryption::Disabled,
+                SslMode::Preferred => Encryption::Preferred,
+                SslMode::Required | SslMode::VerifyCa | SslMode::VerifyIdentity => {
+                    Encryption::Required
+                }
+            },
+            refuse_public_key: !target.jdbc.public_key_retrieval,
+            attributes: vec![("program_name".to_owned(), "shardlake".to_owned())],
+            database: None,
+        };
+        let encrypt = |socket: Socket| match &target.tls {
+            Some(config) => socket.encrypt(&address.host, config),
+            None => Ok(socket),
+        };
+        let (packets, _greeting) =
+            handshake::authenticate(PacketReader::new(socket), options, encrypt)
+                .map_err(|error| Error::wire(&target.lane, "connecting", error))?;
+        let mut connection =
+            Self { packets, server: target.lane.clone(), user: address.user.clone() };
+        connection.set_patience(STATEMENT_PATIENCE);
+        connection.execute(SESSION_SETTINGS, "setting up the session")?;
+        connection.execute(SESSION_ISOLATION, "setting up the session")?;
+        Ok(connection)
+    }
+
+    /// The server as `host:port`.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The user.
+    pub(crate) fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// How long to wait for the server's next word.
+    pub(crate) fn set_patience(&mut self, patience: Duration) {
+        self.packets.stream_mut().set_patience(patience);
+    }
+
+    /// The packets, for exchanges that are more than a statement and its rows.
+    pub(crate) const fn packets(&mut self) -> &mut PacketReader<Socket> {
+        &mut self.packets
+    }
+
+    /// Runs a statement and returns its rows.
+    pub(crate) fn query(&mut self, sql: &str, doing: &'static str) -> Result<Vec<TextRow>> {
+        self.try_query(sql).map_err(|error| Error::wire(&self.server, doing, error))
+    }
+
+    /// Runs a statement that has no rows.
+    pub(crate) fn execute(&mut self, sql: &str, doing: &'static str) -> Result<()> {
+        self.query(sql, doing).map(drop)
+    }
+
+    fn try_query(&mut self, sql: &str) -> std::result::Result<Vec<TextRow>, WireError> {
+        self.packets.send_command(&command::query(sql))?;
+        let reply::Head::Columns(count) = reply::parse_head(self.packets.next()?)? else {
+            return Ok(Vec::new());
+        };
+        for _ in 0..count {
+            self.packets.next()?;
+        }
+        let mut rows = Vec::new();
+        while let reply::RowPacket::Row(row) = reply::parse_text_row(self.packets.next()?)? {
+            let cells = reply::text_cells(row)?;
+            let cells = cells
+                .into_iter()
+                .map(|cell| cell.map(|bytes| String::from_utf8_lossy(bytes).into_owned()));
+            rows.push(TextRow(cells.collect()));
+        }
+        Ok(rows)
+    }
+}

@@ -1,0 +1,254 @@
+//! One lane: everything that is read from one MySQL server, on a thread of its own.
+//!
+//! A lane that loses its server connects again by itself, from the last transaction's end (or the
+//! last chunk), while the other lanes go on; its last boundary stays valid meanwhile. What only a user
+//! can mend ends the lane with a failure.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use shardlake_change::ChangeBatch;
+use shardlake_connector::{Boundary, Error as ConnectorError, EventSender, Fault, Phase, SourceEvent};
+
+use crate::binlog::{self, Prepared};
+use crate::checks::{ServerFacts, check_server};
+use crate::connection::{Connection, Target};
+use crate::discovery::ServerTable;
+use crate::error::{Error, Result};
+use crate::matching::TableMatcher;
+use crate::options::SourceOptions;
+use crate::output::OutputShape;
+use crate::position::LanePosition;
+use crate::snapshot;
+use crate::socket::StopCheck;
+use crate::spill::SpillPolicy;
+use crate::status::{LanePhase, StatusBoard};
+
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+/// How often a waiting lane looks whether its job has ended.
+const RETRY_POLL: Duration = Duration::from_millis(50);
+
+/// What all lanes of a source have in common.
+pub(crate) struct Shared {
+    pub(crate) options: SourceOptions,
+    pub(crate) matcher: TableMatcher,
+    pub(crate) shape: OutputShape,
+    /// Memory of one lane, and where its spill files go.
+    pub(crate) spill: SpillPolicy,
+}
+
+/// The way of a lane's events into the engine.
+pub(crate) struct Emitter {
+    sender: EventSender,
+}
+
+impl Emitter {
+    /// Sends rows of complete transactions or chunks.
+    pub(crate) fn rows(&self, batch: ChangeBatch) -> Result<()> {
+        if batch.row_count() == 0 {
+            return Ok(());
+        }
+        Ok(self.sender.send(SourceEvent::Rows(batch))?)
+    }
+
+    /// Says that everything that was sent is complete up to a position.
+    pub(crate) fn boundary(
+        &self,
+        position: &LanePosition,
+        event_time_ms: Option<u64>,
+    ) -> Result<()> {
+        let boundary =
+            Boundary { position: position.to_json()?, phase: position.phase(), event_time_ms };
+        Ok(self.sender.send(SourceEvent::Boundary(boundary))?)
+    }
+
+    /// A check whether the engine has stopped to listen.
+    pub(crate) fn stop_check(&self) -> StopCheck {
+        let sender = self.sender.clone();
+        Arc::new(move || sender.is_closed())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    fn last(&self, event: SourceEvent) {
+        // If nobody listens any more, there is nobody to tell.
+        let _gone = self.sender.send(event);
+    }
+}
+
+/// One lane with all that it knows.
+pub(crate) struct Lane {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) target: Arc<Target>,
+    pub(crate) facts: ServerFacts,
+    pub(crate) tables: Vec<Arc<ServerTable>>,
+    pub(crate) position: LanePosition,
+    /// Transactions that are prepared and not yet decided.
+    pub(crate) prepared: Prepared,
+    pub(crate) status: Arc<StatusBoard>,
+    pub(crate) emitter: Emitter,
+    pub(crate) server_id: u32,
+}
+
+/// What a lane begins with.
+pub(crate) struct LaneStart {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) target: Arc<Target>,
+    pub(crate) facts: ServerFacts,
+    pub(crate) tables: Vec<Arc<ServerTable>>,
+    pub(crate) position: LanePosition,
+    pub(crate) status: Arc<StatusBoard>,
+    pub(crate) server_id: u32,
+}
+
+impl Lane {
+    /// Starts the lane's thread. It ends with the receiver of `sender`.
+    pub(crate) fn spawn(
+        start: LaneStart,
+        sender: EventSender,
+    ) -> std::result::Result<(), ConnectorError> {
+        let LaneStart { shared, target, facts, tables, position, status, server_id } = start;
+        let lane = Self {
+            prepared: Prepared::default(),
+            emitter: Emitter { sender },
+            shared,
+            target,
+            facts,
+            tables,
+            position,
+            status,
+            server_id,
+        };
+        thread::Builder::new()
+            .name(format!("cdc {}", lane.target.lane()))
+            .spawn(move || lane.run())
+            .map(drop)
+            .map_err(|error| {
+                ConnectorError::transient("cannot start a thread that reads MySQL").caused_by(error)
+            })
+    }
+
+    fn run(mut self) {
+        let mut delay = FIRST_RETRY;
+        loop {
+            let before = self.position.clone();
+            let error = match self.attempt() {
+                Ok(()) => return self.emitter.last(SourceEvent::End),
+                Err(error) => error,
+            };
+            if matches!(error, Error::Ended) || self.emitter.is_closed() {
+                return;
+            }
+            if error.fault() != Fault::Transient {
+                self.status.set_phase(LanePhase::Failed);
+                return self.emitter.last(SourceEvent::Failed(error.into()));
+            }
+            if self.position != before {
+                delay = FIRST_RETRY;
+            }
+            let report = ConnectorError::from(error).report();
+            tracing::warn!(server = self.target.lane(), error = report, "connecting again");
+            self.status.set_phase(LanePhase::Retrying);
+            if !self.wait(delay) {
+                return;
+            }
+            delay = (delay * 2).min(LAST_RETRY);
+        }
+    }
+
+    /// Waits; false if the job has ended.
+    fn wait(&self, delay: Duration) -> bool {
+        let mut waited = Duration::ZERO;
+        while waited < delay {
+            thread::park_timeout(RETRY_POLL);
+            waited += RETRY_POLL;
+            if self.emitter.is_closed() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Reads until the end of a bounded source, or until something fails.
+    fn attempt(&mut self) -> Result<()> {
+        let incomplete = self.position.snapshot.as_ref().is_some_and(|snapshot| !snapshot.complete);
+        let mut control = Connection::open(&self.target, self.emitter.stop_check())?;
+        self.check_identity(&mut control)?;
+        if incomplete {
+            self.status.set_phase(LanePhase::Snapshot);
+            snapshot::read_existing_rows(self, &mut control)?;
+        }
+        self.status.set_phase(if self.position.phase() == Phase::Snapshot {
+            LanePhase::Snapshot
+        } else {
+            LanePhase::Binlog
+        });
+        binlog::follow(self, control)
+    }
+
+    /// Notices when another server answers: binlog files of one mean nothing on another.
+    fn check_identity(&mut self, control: &mut Connection) -> Result<()> {
+        self.facts = check_server(control, &self.shared.options.zone)?;
+        reconcile(&mut self.position, &self.facts, self.target.lane())
+    }
+}
+
+/// Fits a position to the server that answers.
+pub(crate) fn reconcile(
+    position: &mut LanePosition,
+    facts: &ServerFacts,
+    lane: &str,
+) -> Result<()> {
+    if position.server_uuid == facts.uuid {
+        return Ok(());
+    }
+    if position.snapshot.is_some() {
+        return Err(Error::job(format!(
+            "another server ({}) answers at {lane} than the one whose rows were being read ({}): \
+             the snapshot phase cannot go on there; connect to the first server, or start afresh \
+             into a new table",
+            facts.uuid, position.server_uuid
+        )));
+    }
+    if !facts.gtid || position.at.gtid_set.is_none() {
+        return Err(Error::job(format!(
+            "another server ({}) answers at {lane} than the one whose binlog was read ({}), and \
+             without GTIDs its binlog has no common position: connect to the first server, set \
+             gtid_mode=ON on both before a switch, or start afresh into a new table",
+            facts.uuid, position.server_uuid
+        )));
+    }
+    tracing::warn!(server = lane, uuid = facts.uuid, "another server answers, going on by GTIDs");
+    position.server_uuid.clone_from(&facts.uuid);
+    position.at.offset.file.clear();
+    position.at.offset.offset = 0;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::{BinlogOffset, Watermark};
+
+    fn at(gtid_set: Option<&str>) -> Watermark {
+        let offset = BinlogOffset { file: "binlog.000001".to_owned(), offset: 4 };
+        Watermark { offset, gtid_set: gtid_set.map(str::to_owned) }
+    }
+
+    #[test]
+    fn another_server_is_followed_by_gtids_only() {
+        let facts = |gtid| ServerFacts::for_tests("new", gtid);
+        let mut position = LanePosition::streaming("old".to_owned(), at(Some("u:1-5")));
+        reconcile(&mut position, &facts(true), "db:3306").unwrap();
+        assert_eq!((position.server_uuid.as_str(), position.at.offset.file.as_str()), ("new", ""));
+        let mut position = LanePosition::streaming("old".to_owned(), at(None));
+        let error = reconcile(&mut position, &facts(false), "db:3306").unwrap_err().to_string();
+        assert!(error.contains("gtid_mode=ON"), "{error}");
+        let mut position = LanePosition::initial("old".to_owned(), at(Some("u:1-5")));
+        reconcile(&mut position, &facts(true), "db:3306").unwrap_err();
+    }
+}
