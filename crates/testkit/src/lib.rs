@@ -1,1 +1,19 @@
-//! TODO
+//! What tests of several crates share: real database servers, foreign readers of the lake, and skipping with a reason.
+//!
+//! The invariant: nothing here touches the machine outside the workspace's `.cache` folder and temporary folders, and
+//! every process that is started here is gone when its owner is dropped or the test process ends, however it ends.
+
+mod error;
+mod mysql_server;
+mod package;
+mod readers;
+mod server_process;
+mod session;
+mod skip;
+
+pub use error::Error;
+pub use mysql_server::{Flavor, MysqlServer, ServerOptions};
+pub use package::{Package, workspace_root};
+pub use readers::Reader;
+pub use session::Session;
+pub use skip::report_skipped;

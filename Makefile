@@ -1,0 +1,51 @@
+# What can be done here. `make help` lists it.
+#
+# Every target builds the release profile of the whole workspace, tests included. That is on purpose: with one selection
+# of packages and targets, cargo resolves one set of features, and DataFusion and its like are compiled once for the
+# demo, the tests and the benchmarks. `-p PACKAGE` would choose fewer features and compile them again.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Lists the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+.PHONY: build
+build: ## Builds the binary, target/release/shardlake
+	@. scripts/lib/machine.sh && need_build_tools
+	@$(CARGO) build --release --workspace --bins
+
+.PHONY: demo
+demo: ## The tutorial: four MySQL tables become one Iceberg table (KEEP=1 leaves it running)
+	@KEEP=$(KEEP) scripts/demo.sh
+
+.PHONY: test
+test: ## All tests, with a real MySQL, DuckDB and pyiceberg (SHARDLAKE_KILLS=500 for a longer crash test)
+	@scripts/test.sh
+
+.PHONY: crash
+crash: ## The crash test alone, hundreds of kills (SHARDLAKE_KILLS, default 300)
+	@SHARDLAKE_KILLS=$${SHARDLAKE_KILLS:-300} scripts/test.sh --package shardlake-e2e -- crash
+
+.PHONY: bench
+bench: build ## Benchmarks beside their limits, measured in the same run (SHORT=1 for a quick one)
+	@SHORT=$(SHORT) scripts/bench.sh
+
+.PHONY: fmt
+fmt: ## Formats the code
+	@$(CARGO) fmt --all
+
+.PHONY: lint
+lint: ## Formatting, clippy and the rules of STYLE.md, without changing anything
+	@. scripts/lib/machine.sh && need_build_tools
+	@$(CARGO) fmt --all -- --check
+	@$(CARGO) clippy --release --workspace --all-targets --quiet -- -D warnings
+	@$(CARGO) test --release --workspace --quiet --bin xtask > /dev/null || $(CARGO) xtask tidy
+
+.PHONY: clean
+clean: ## Removes what was built and fetched
+	@$(CARGO) clean
+	@rm -rf .cache
