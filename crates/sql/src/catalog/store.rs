@@ -1,0 +1,214 @@
+//! All catalogs of a session, and its temporary objects.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use parking_lot::RwLock;
+use shardlake_connector::{ObjectName, Options};
+
+use super::lake::LakeCatalog;
+use super::memory::{MemoryCatalog, object_exists};
+use super::{Catalog, CatalogObject};
+use crate::diagnostic::{Code, Diagnostic};
+
+/// The catalog that each session has.
+pub(crate) const DEFAULT_CATALOG: &str = "default_catalog";
+/// The database that `default_catalog` has.
+pub(crate) const DEFAULT_DATABASE: &str = "default_database";
+
+/// The types of catalogs that `CREATE CATALOG` can make.
+const CATALOG_TYPES: [&str; 2] = ["generic_in_memory", "iceberg"];
+
+/// Catalogs by name, and temporary objects by their full names.
+///
+/// Locks are held only to look something up, never while a catalog works.
+pub(crate) struct CatalogStore {
+    catalogs: RwLock<IndexMap<String, Arc<dyn Catalog>>>,
+    temporary: RwLock<BTreeMap<ObjectName, CatalogObject>>,
+}
+
+/// Flink's words for a database that is not empty.
+pub(super) fn database_not_empty(catalog: &str, database: &str) -> Diagnostic {
+    let message = format!("Database {database} in catalog {catalog} is not empty.");
+    Diagnostic::new(Code::SessionState, message)
+        .with_hint("DROP DATABASE … CASCADE drops its tables as well.")
+}
+
+fn catalog_not_found(name: &str) -> Diagnostic {
+    Diagnostic::new(Code::ObjectNotFound, format!("A catalog with name [{name}] does not exist."))
+        .with_hint("SHOW CATALOGS; lists them.")
+}
+
+impl CatalogStore {
+    /// A store that has `default_catalog.default_database` only.
+    pub(crate) fn new() -> Self {
+        let options = [("type".to_owned(), "generic_in_memory".to_owned())].into_iter().collect();
+        let default: Arc<dyn Catalog> =
+            Arc::new(MemoryCatalog::new(DEFAULT_CATALOG, DEFAULT_DATABASE, options));
+        Self {
+            catalogs: RwLock::new(IndexMap::from([(DEFAULT_CATALOG.to_owned(), default)])),
+            temporary: RwLock::default(),
+        }
+    }
+
+    /// The names of all catalogs, sorted.
+    pub(crate) fn catalog_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.catalogs.read().keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// A catalog by its name.
+    pub(crate) fn catalog(&self, name: &str) -> Result<Arc<dyn Catalog>, Diagnostic> {
+        self.catalogs.read().get(name).map(Arc::clone).ok_or_else(|| catalog_not_found(name))
+    }
+
+    /// The database that is current after `USE CATALOG`.
+    pub(crate) fn default_database(&self, catalog: &str) -> Result<String, Diagnostic> {
+        let found = self.catalog(catalog)?;
+        let default = if catalog == DEFAULT_CATALOG { DEFAULT_DATABASE } else { "default" };
+        Ok(found.options().get("default-database").unwrap_or(default).to_owned())
+    }
+
+    /// `CREATE CATALOG`.
+    pub(crate) fn create_catalog(&self, name: &str, options: Options) -> Result<(), Diagnostic> {
+        if self.catalogs.read().contains_key(name) {
+            let message = format!("Catalog {name} already exists.");
+            return Err(Diagnostic::new(Code::ObjectExists, message));
+        }
+        let catalog: Arc<dyn Catalog> = match options.get("type") {
+            Some("iceberg") => Arc::new(LakeCatalog::open(name, options)?),
+            Some("generic_in_memory") => {
+                let database = options.get("default-database").unwrap_or("default").to_owned();
+                Arc::new(MemoryCatalog::new(name, &database, options))
+            }
+            Some(other) => {
+                let message = format!(
+                    "Unable to create catalog '{name}'.\n\nCould not find any factory for identifier \
+                     '{other}'.\n\nAvailable factory identifiers are:\n\n{}",
+                    CATALOG_TYPES.join("\n")
+                );
+                return Err(Diagnostic::new(Code::ConnectorNotFound, message));
+            }
+            None => {
+                let message = "Catalog options do not contain an option key 'type' for discovering a \
+                               catalog.";
+                return Err(Diagnostic::new(Code::TableOptions, message)
+                    .with_hint(format!("'type' can be: {}", CATALOG_TYPES.join(", "))));
+            }
+        };
+        self.catalogs.write().insert(name.to_owned(), catalog);
+        Ok(())
+    }
+
+    /// `DROP CATALOG`. What is in it stays where it is stored.
+    pub(crate) fn drop_catalog(&self, name: &str) -> Result<(), Diagnostic> {
+        self.temporary.write().retain(|object, _| object.catalog != name);
+        match self.catalogs.write().shift_remove(name) {
+            Some(_) => Ok(()),
+            None => Err(catalog_not_found(name)),
+        }
+    }
+
+    /// An object; a temporary one before a permanent one.
+    pub(crate) async fn get(&self, name: &ObjectName) -> Result<Option<CatalogObject>, Diagnostic> {
+        if let Some(object) = self.temporary.read().get(name) {
+            return Ok(Some(object.clone()));
+        }
+        match self.catalog(&name.catalog) {
+            Ok(catalog) => catalog.get(&name.database, &name.object).await,
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether a temporary object has this name.
+    pub(crate) fn is_temporary(&self, name: &ObjectName) -> bool {
+        self.temporary.read().contains_key(name)
+    }
+
+    /// The objects of a database, temporary ones included, and whether each is a view; sorted.
+    pub(crate) async fn list(
+        &self,
+        catalog: &str,
+        database: &str,
+    ) -> Result<Vec<(String, bool)>, Diagnostic> {
+        let permanent = self.catalog(catalog)?.list(database).await?;
+        let permanent =
+            permanent.ok_or_else(|| super::memory::database_not_found(catalog, database))?;
+        let mut objects: BTreeMap<String, bool> = permanent.into_iter().collect();
+        for (name, object) in self.temporary.read().iter() {
+            if name.catalog == catalog && name.database == database {
+                objects.insert(name.object.clone(), object.is_view());
+            }
+        }
+        Ok(objects.into_iter().collect())
+    }
+
+    /// Adds a permanent object.
+    pub(crate) async fn create(
+        &self,
+        name: &ObjectName,
+        object: CatalogObject,
+    ) -> Result<(), Diagnostic> {
+        self.catalog(&name.catalog)?.create(&name.database, &name.object, object).await
+    }
+
+    /// Adds a temporary object.
+    pub(crate) fn create_temporary(
+        &self,
+        name: ObjectName,
+        object: CatalogObject,
+    ) -> Result<(), Diagnostic> {
+        let mut temporary = self.temporary.write();
+        if temporary.contains_key(&name) {
+            return Err(object_exists(&name.to_string()));
+        }
+        temporary.insert(name, object);
+        Ok(())
+    }
+
+    /// Replaces an object's definition where it is.
+    pub(crate) async fn replace(
+        &self,
+        name: &ObjectName,
+        object: CatalogObject,
+    ) -> Result<(), Diagnostic> {
+        if let Some(place) = self.temporary.write().get_mut(name) {
+            *place = object;
+            return Ok(());
+        }
+        self.catalog(&name.catalog)?.replace(&name.database, &name.object, object).await
+    }
+
+    /// Gives an object a new name in its database.
+    pub(crate) async fn rename(&self, name: &ObjectName, to: &str) -> Result<(), Diagnostic> {
+        let new_name = ObjectName { object: to.to_owned(), ..name.clone() };
+        if self.rename_temporary(name, new_name)? {
+            return Ok(());
+        }
+        self.catalog(&name.catalog)?.rename(&name.database, &name.object, to).await
+    }
+
+    fn rename_temporary(&self, name: &ObjectName, to: ObjectName) -> Result<bool, Diagnostic> {
+        let mut temporary = self.temporary.write();
+        if temporary.contains_key(name) && temporary.contains_key(&to) {
+            return Err(object_exists(&to.to_string()));
+        }
+        let Some(object) = temporary.remove(name) else {
+            return Ok(false);
+        };
+        temporary.insert(to, object);
+        Ok(true)
+    }
+
+    /// Removes a permanent object.
+    pub(crate) async fn remove(&self, name: &ObjectName) -> Result<(), Diagnostic> {
+        self.catalog(&name.catalog)?.remove(&name.database, &name.object).await
+    }
+
+    /// Removes a temporary object; false if there is none of this name.
+    pub(crate) fn drop_temporary(&self, name: &ObjectName) -> bool {
+        self.temporary.write().remove(name).is_some()
+    }
+}

@@ -1,0 +1,3 @@
+//! Text of results, as Flink's client prints it.
+
+pub(crate) mod ddl;

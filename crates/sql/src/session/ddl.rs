@@ -1,0 +1,399 @@
+//! Statements that create, change, drop and choose objects.
+
+use std::collections::BTreeSet;
+
+use shardlake_connector::ObjectName;
+
+use super::{Session, StatementOutcome};
+use crate::catalog::{
+    CatalogObject, CatalogTable, CatalogView, ColumnKind, DEFAULT_CATALOG, derive_like,
+};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::planner;
+use crate::statement::{
+    AlterAction, AlterTable, CreateCatalog, CreateDatabase, CreateTable, CreateView, Drop, Name,
+    ObjectKind,
+};
+
+impl Session {
+    /// Completes the name of a table or view.
+    pub(super) fn full_name(&self, name: &Name) -> Result<ObjectName, Diagnostic> {
+        self.planner_context().full_name(&name.parts).map_err(|error| error.at(name.span))
+    }
+
+    /// Completes the name of a database.
+    pub(super) fn database_name(&self, name: &Name) -> Result<(String, String), Diagnostic> {
+        match name.parts.as_slice() {
+            [database] => Ok((self.catalog.clone(), database.clone())),
+            [catalog, database] => Ok((catalog.clone(), database.clone())),
+            _ => Err(no_name("database", name)),
+        }
+    }
+
+    fn catalog_name(name: &Name) -> Result<&str, Diagnostic> {
+        match name.parts.as_slice() {
+            [catalog] => Ok(catalog),
+            _ => Err(no_name("catalog", name)),
+        }
+    }
+
+    pub(super) async fn create_table(
+        &self,
+        create: CreateTable,
+    ) -> Result<StatementOutcome, Diagnostic> {
+        let name = self.full_name(&create.name)?;
+        let base = match &create.like {
+            None => None,
+            Some(like) => Some(self.like_base(&like.base).await?),
+        };
+        let span = create.name.span;
+        let table = derive_like(&create, base.as_ref()).map_err(|error| error.at(span))?;
+        check_table(&table).map_err(|error| error.at(span))?;
+        let object = CatalogObject::Table(table);
+        self.add(name, object, create.temporary, create.if_not_exists)
+            .await
+            .map_err(|error| error.at(span))
+    }
+
+    async fn like_base(&self, name: &Name) -> Result<CatalogTable, Diagnostic> {
+        let base = self.full_name(name)?;
+        match self.catalogs.get(&base).await.map_err(|error| error.at(name.span))? {
+            Some(CatalogObject::Table(table)) => Ok(table),
+            Some(CatalogObject::View(_)) => {
+                let message = format!("'{base}' in the LIKE clause is a view, not a table.");
+                Err(Diagnostic::table_definition(message).at(name.span))
+            }
+            None => {
+                let message =
+                    format!("Source table '{base}' of the LIKE clause not found in the catalog");
+                Err(Diagnostic::new(Code::ObjectNotFound, message).at(name.span))
+            }
+        }
+    }
+
+    pub(super) async fn create_view(
+        &self,
+        create: CreateView,
+    ) -> Result<StatementOutcome, Diagnostic> {
+        let name = self.full_name(&create.name)?;
+        let span = create.name.span;
+        let columns = planner::query_columns(&self.planner_context(), &create.query).await?;
+        if !create.columns.is_empty() && create.columns.len() != columns.len() {
+            let message = format!(
+                "VIEW definition and input fields not match:\n\tDef fields: [{}].\n\tInput fields: [{}].",
+                create.columns.join(", "),
+                columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ")
+            );
+            return Err(Diagnostic::table_definition(message).at(span));
+        }
+        let names = if create.columns.is_empty() {
+            columns.into_iter().map(|column| column.name).collect()
+        } else {
+            create.columns
+        };
+        check_unique(names.iter().map(String::as_str)).map_err(|error| error.at(span))?;
+        let view = CatalogView {
+            columns: names,
+            query: create.query.text,
+            scope: (self.catalog.clone(), self.database.clone()),
+            comment: create.comment,
+        };
+        self.add(name, CatalogObject::View(view), create.temporary, create.if_not_exists)
+            .await
+            .map_err(|error| error.at(span))
+    }
+
+    async fn add(
+        &self,
+        name: ObjectName,
+        object: CatalogObject,
+        temporary: bool,
+        if_not_exists: bool,
+    ) -> Result<StatementOutcome, Diagnostic> {
+        let added = if temporary {
+            self.catalogs.create_temporary(name, object)
+        } else {
+            self.catalogs.create(&name, object).await
+        };
+        match added {
+            Err(error) if error.code == Code::ObjectExists && if_not_exists => {
+                Ok(StatementOutcome::done())
+            }
+            Err(error) => Err(error),
+            Ok(()) => Ok(StatementOutcome::done()),
+        }
+    }
+
+    pub(super) fn create_catalog(
+        &self,
+        create: CreateCatalog,
+    ) -> Result<StatementOutcome, Diagnostic> {
+        let name = Self::catalog_name(&create.name)?;
+        if create.comment.is_some() {
+            return Err(Diagnostic::unsupported("COMMENT on a catalog").at(create.name.span));
+        }
+        match self.catalogs.create_catalog(name, create.options) {
+            Err(error) if error.code == Code::ObjectExists && create.if_not_exists => {
+                Ok(StatementOutcome::done())
+            }
+            Err(error) => Err(error.at(create.name.span)),
+            Ok(()) => Ok(StatementOutcome::done()),
+        }
+    }
+
+    pub(super) async fn create_database(
+        &self,
+        create: CreateDatabase,
+    ) -> Result<StatementOutcome, Diagnostic> {
+        let (catalog, database) = self.database_name(&create.name)?;
+        let span = create.name.span;
+        if create.comment.is_some() {
+            return Err(Diagnostic::unsupported("COMMENT on a database").at(span));
+        }
+        let catalog_object = self.catalogs.catalog(&catalog).map_err(|error| error.at(span))?;
+        let existing = catalog_object.databases().await.map_err(|error| error.at(span))?;
+        if existing.contains(&database) {
+            if create.if_not_exists {
+                return Ok(StatementOutcome::done());
+            }
+            let message = format!("Database {database} already exists in Catalog {catalog}.");
+            return Err(Diagnostic::new(Code::ObjectExists, message).at(span));
+        }
+        let created = catalog_object.create_database(&database, &create.options).await;
+        created.map_err(|error| error.at(span))?;
+        Ok(StatementOutcome::done())
+    }
+
+    pub(super) async fn alter_table(
+        &self,
+        alter: AlterTable,
+    ) -> Result<StatementOutcome, Diagnostic> {
+        let span = alter.name.span;
+        let name = self.full_name(&alter.name)?;
+        let mut table = match self.catalogs.get(&name).await.map_err(|error| error.at(span))? {
+            Some(CatalogObject::Table(table)) => table,
+            Some(CatalogObject::View(_)) => {
+                let message = format!("ALTER TABLE for a view is not allowed: '{name}' is a view.");
+                return Err(Diagnostic::new(Code::SessionState, message).at(span));
+            }
+            None if alter.if_exists => return Ok(StatementOutcome::done()),
+            None => return Err(alter_not_found(&name).at(span)),
+        };
+        let changed = match alter.action {
+            AlterAction::Set(options) => {
+                for (key, value) in options.iter() {
+                    table.options.set(key, value);
+                }
+                self.catalogs.replace(&name, CatalogObject::Table(table)).await
+            }
+            AlterAction::Reset(keys) => {
+                if keys.iter().any(|key| key == "connector") {
+                    let message = "ALTER TABLE RESET does not support changing 'connector'";
+                    return Err(Diagnostic::new(Code::TableOptions, message).at(span));
+                }
+                for key in keys {
+                    table.options.remove(&key);
+                }
+                self.catalogs.replace(&name, CatalogObject::Table(table)).await
+            }
+            AlterAction::Rename(to) => self.rename(&name, &to).await,
+        };
+        changed.map_err(|error| error.at(span))?;
+        Ok(StatementOutcome::done())
+    }
+
+    async fn rename(&self, name: &ObjectName, to: &Name) -> Result<(), Diagnostic> {
+        let target = self.planner_context().full_name(&to.parts)?;
+        let target = match to.parts.len() {
+            // A single name stays in the database of the object.
+            1 => ObjectName { object: target.object, ..name.clone() },
+            _ => target,
+        };
+        if target.catalog != name.catalog || target.database != name.database {
+            return Err(Diagnostic::unsupported("Moving a table to another database").at(to.span));
+        }
+        self.catalogs.rename(name, &target.object).await
+    }
+
+    pub(super) async fn rename_view(
+        &self,
+        name: &Name,
+        to: &Name,
+    ) -> Result<StatementOutcome, Diagnostic> {
+        let full = self.full_name(name)?;
+        match self.catalogs.get(&full).await.map_err(|error| error.at(name.span))? {
+            Some(CatalogObject::View(_)) => {}
+            Some(CatalogObject::Table(_)) => {
+                let message =
+                    format!("ALTER VIEW for a table is not allowed: '{full}' is a table.");
+                return Err(Diagnostic::new(Code::SessionState, message).at(name.span));
+            }
+            None => return Err(alter_not_found(&full).at(name.span)),
+        }
+        self.rename(&full, to).await.map_err(|error| error.at(name.span))?;
+        Ok(StatementOutcome::done())
+    }
+
+    pub(super) async fn drop_object(&mut self, drop: Drop) -> Result<StatementOutcome, Diagnostic> {
+        let span = drop.name.span;
+        let dropped = match drop.kind {
+            ObjectKind::Table | ObjectKind::View => self.drop_relation(&drop).await,
+            ObjectKind::Database => self.drop_database(&drop).await,
+            ObjectKind::Catalog => self.drop_catalog(&drop),
+        };
+        match dropped {
+            Err(error) if error.code == Code::ObjectNotFound && drop.if_exists => {
+                Ok(StatementOutcome::done())
+            }
+            Err(error) => Err(error.at(span)),
+            Ok(()) => Ok(StatementOutcome::done()),
+        }
+    }
+
+    async fn drop_relation(&self, drop: &Drop) -> Result<(), Diagnostic> {
+        let name = self.full_name(&drop.name)?;
+        let (wanted, is_view) = match drop.kind {
+            ObjectKind::View => ("View", true),
+            ObjectKind::Table | ObjectKind::Database | ObjectKind::Catalog => ("Table", false),
+        };
+        let prefix = if drop.temporary {
+            format!("Temporary {}", wanted.to_lowercase())
+        } else {
+            wanted.into()
+        };
+        let missing = || {
+            let message = format!("{prefix} with identifier '{name}' does not exist.");
+            Diagnostic::new(Code::ObjectNotFound, message)
+        };
+        let object = self.catalogs.get(&name).await?.ok_or_else(missing)?;
+        if object.is_view() != is_view {
+            let kind = if is_view { "TABLE" } else { "VIEW" };
+            return Err(
+                missing().with_hint(format!("It is a {}: use DROP {kind}.", kind.to_lowercase()))
+            );
+        }
+        let is_temporary = self.catalogs.is_temporary(&name);
+        if drop.temporary {
+            return if self.catalogs.drop_temporary(&name) { Ok(()) } else { Err(missing()) };
+        }
+        if is_temporary {
+            let message = format!(
+                "Temporary {} with identifier '{name}' exists. Drop it first before removing the \
+                 permanent {}.",
+                wanted.to_lowercase(),
+                wanted.to_lowercase()
+            );
+            return Err(Diagnostic::new(Code::SessionState, message)
+                .with_hint(format!("DROP TEMPORARY {} drops it.", wanted.to_uppercase())));
+        }
+        self.catalogs.remove(&name).await
+    }
+
+    async fn drop_database(&mut self, drop: &Drop) -> Result<(), Diagnostic> {
+        let (catalog, database) = self.database_name(&drop.name)?;
+        if catalog == self.catalog && database == self.database {
+            let message =
+                format!("Cannot drop a database which is currently in use: '{database}'.");
+            return Err(Diagnostic::new(Code::SessionState, message)
+                .with_hint("USE another database first."));
+        }
+        self.catalogs.catalog(&catalog)?.drop_database(&database, drop.cascade).await
+    }
+
+    fn drop_catalog(&self, drop: &Drop) -> Result<(), Diagnostic> {
+        let name = Self::catalog_name(&drop.name)?;
+        if name == self.catalog {
+            let message = "Cannot drop a catalog which is currently in use.";
+            return Err(Diagnostic::new(Code::SessionState, message)
+                .with_hint(format!("USE CATALOG {DEFAULT_CATALOG}; first.")));
+        }
+        self.catalogs.drop_catalog(name)
+    }
+
+    pub(super) fn use_catalog(&mut self, name: &Name) -> Result<StatementOutcome, Diagnostic> {
+        let catalog = Self::catalog_name(name)?.to_owned();
+        let database =
+            self.catalogs.default_database(&catalog).map_err(|error| error.at(name.span))?;
+        self.catalog = catalog;
+        self.database = database;
+        Ok(StatementOutcome::done())
+    }
+
+    pub(super) async fn use_database(
+        &mut self,
+        name: &Name,
+    ) -> Result<StatementOutcome, Diagnostic> {
+        let (catalog, database) = self.database_name(name)?;
+        let found = self.catalogs.catalog(&catalog).map_err(|error| error.at(name.span))?;
+        let databases = found.databases().await.map_err(|error| error.at(name.span))?;
+        if !databases.contains(&database) {
+            let message = format!(
+                "A database with name [{database}] does not exist in the catalog: [{catalog}]."
+            );
+            return Err(Diagnostic::new(Code::ObjectNotFound, message)
+                .with_hint("SHOW DATABASES; lists them.")
+                .at(name.span));
+        }
+        self.catalog = catalog;
+        self.database = database;
+        Ok(StatementOutcome::done())
+    }
+}
+
+fn no_name(kind: &str, name: &Name) -> Diagnostic {
+    let message = format!("'{}' is no name of a {kind}.", name.parts.join("."));
+    Diagnostic::new(Code::ObjectNotFound, message).at(name.span)
+}
+
+fn alter_not_found(name: &ObjectName) -> Diagnostic {
+    Diagnostic::new(
+        Code::ObjectNotFound,
+        format!("Table {name} doesn't exist or is a temporary table."),
+    )
+    .with_hint("SHOW TABLES; lists the tables of the current database.")
+}
+
+fn check_unique<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), Diagnostic> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            let message = format!("Schema must not contain duplicate column names: '{name}'");
+            return Err(Diagnostic::table_definition(message));
+        }
+    }
+    Ok(())
+}
+
+/// What Flink checks when a table is created; options are checked when it is used.
+fn check_table(table: &CatalogTable) -> Result<(), Diagnostic> {
+    check_unique(table.columns.iter().map(|column| column.name.as_str()))?;
+    let find = |name: &String| table.columns.iter().find(|column| column.name == *name);
+    let key = table.primary_key.as_ref();
+    for column in key.map(|key| key.columns.as_slice()).unwrap_or_default() {
+        let name = key.map(|key| key.constraint_name()).unwrap_or_default();
+        match find(column).map(|column| &column.kind) {
+            None => {
+                return Err(Diagnostic::table_definition(format!(
+                    "Invalid primary key '{name}'. Column '{column}' does not exist."
+                )));
+            }
+            Some(ColumnKind::Physical { .. }) => {}
+            Some(ColumnKind::Metadata { .. } | ColumnKind::Computed { .. }) => {
+                return Err(Diagnostic::table_definition(format!(
+                    "Invalid primary key '{name}'. Column '{column}' is not a physical column."
+                )));
+            }
+        }
+    }
+    if let Some(key) = key {
+        check_unique(key.columns.iter().map(String::as_str))?;
+    }
+    for column in &table.partitioned_by {
+        if !matches!(find(column).map(|c| &c.kind), Some(ColumnKind::Physical { .. })) {
+            return Err(Diagnostic::table_definition(format!(
+                "Partition column '{column}' not defined in the table schema."
+            )));
+        }
+    }
+    Ok(())
+}
