@@ -1,0 +1,1 @@
+//! Tests of the functions, each as a batch query.

@@ -1,0 +1,222 @@
+//! What is changed in a parsed query before DataFusion plans it, because Flink means something else.
+//!
+//! Unnamed columns are called `EXPR$0` and so on; units of time given as bare words become text;
+//! `FLOOR(t TO HOUR)` becomes a function; a cast to `CHAR(n)` or `VARCHAR(n)` pads or cuts.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
+    TableAlias, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+};
+use shardlake_change::LogicalType;
+
+use super::types::logical_type;
+
+/// A query as DataFusion is to plan it, and the names in its `FROM` clauses.
+pub(super) struct Rewritten {
+    pub(super) query: Query,
+    /// The relations that are not names of `WITH`, each once, in order.
+    pub(super) relations: Vec<ObjectName>,
+}
+
+/// Rewrites a query.
+pub(super) fn rewrite(query: &Query) -> Rewritten {
+    let mut query = query.clone();
+    let mut visitor = Rewriter::default();
+    // The visitor never breaks.
+    let _: ControlFlow<()> = query.visit(&mut visitor);
+    let Rewriter { relations, with } = visitor;
+    let relations = relations
+        .into_iter()
+        .filter(|relation| match relation.0.as_slice() {
+            [single] => single.as_ident().is_none_or(|name| !with.contains(&name.value)),
+            _ => true,
+        })
+        .collect();
+    Rewritten { query, relations }
+}
+
+#[derive(Default)]
+struct Rewriter {
+    relations: Vec<ObjectName>,
+    with: BTreeSet<String>,
+}
+
+impl VisitorMut for Rewriter {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let Some(with) = &query.with {
+            self.with.extend(with.cte_tables.iter().map(|table| table.alias.name.value.clone()));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let SetExpr::Values(values) = query.body.as_ref() {
+            let width = values.rows.first().map_or(0, |row| row.content.len());
+            name_values(query, width);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for (index, item) in select.projection.iter_mut().enumerate() {
+            if let SelectItem::UnnamedExpr(expr) = item
+                && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+            {
+                let expr = std::mem::replace(expr, Expr::value(Value::Null));
+                *item = SelectItem::ExprWithAlias { expr, alias: expression_name(index) };
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        if !self.relations.contains(relation) {
+            self.relations.push(relation.clone());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Function(function) => quote_unit(function),
+            Expr::Floor { .. } | Expr::Ceil { .. } => floor_or_ceil(expr),
+            Expr::Cast { .. } => cut_text(expr),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `EXPR$n`, quoted so that it is an identifier.
+fn expression_name(index: usize) -> Ident {
+    Ident::with_quote('`', format!("EXPR${index}"))
+}
+
+/// `VALUES …` becomes `SELECT column1 AS EXPR$0, … FROM (VALUES …)`.
+fn name_values(query: &mut Query, width: usize) {
+    let mut inner = query.clone();
+    inner.with = None;
+    inner.order_by = None;
+    inner.limit_clause = None;
+    inner.fetch = None;
+    let projection = (0..width)
+        .map(|index| SelectItem::ExprWithAlias {
+            expr: Expr::Identifier(Ident::new(format!("column{}", index + 1))),
+            alias: expression_name(index),
+        })
+        .collect();
+    let relation = TableFactor::Derived {
+        lateral: false,
+        subquery: Box::new(inner),
+        alias: None::<TableAlias>,
+        sample: None,
+    };
+    let mut select = empty_select();
+    select.projection = projection;
+    select.from = vec![TableWithJoins { relation, joins: Vec::new() }];
+    *query.body = SetExpr::Select(Box::new(select));
+}
+
+fn empty_select() -> Select {
+    use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
+    use datafusion::sql::sqlparser::ast::{GroupByExpr, SelectFlavor};
+    Select {
+        select_token: AttachedToken::empty(),
+        optimizer_hints: Vec::new(),
+        distinct: None,
+        select_modifiers: None,
+        top: None,
+        top_before_distinct: false,
+        projection: Vec::new(),
+        exclude: None,
+        into: None,
+        from: Vec::new(),
+        lateral_views: Vec::new(),
+        prewhere: None,
+        selection: None,
+        connect_by: Vec::new(),
+        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        cluster_by: Vec::new(),
+        distribute_by: Vec::new(),
+        sort_by: Vec::new(),
+        having: None,
+        named_window: Vec::new(),
+        qualify: None,
+        window_before_qualify: false,
+        value_table_mode: None,
+        flavor: SelectFlavor::Standard,
+    }
+}
+
+/// `TIMESTAMPDIFF(DAY, a, b)`: the unit is a word, not a column.
+fn quote_unit(function: &mut Function) {
+    let name = function.name.to_string();
+    if !name.eq_ignore_ascii_case("TIMESTAMPDIFF") && !name.eq_ignore_ascii_case("TIMESTAMPADD") {
+        return;
+    }
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(unit))) = list.args.first_mut()
+        && let Expr::Identifier(word) = unit
+    {
+        *unit = text(word.value.clone());
+    }
+}
+
+fn text(value: String) -> Expr {
+    Expr::value(Value::SingleQuotedString(value))
+}
+
+fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+    let args = arguments
+        .into_iter()
+        .map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)))
+        .collect();
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+fn floor_or_ceil(expr: &mut Expr) {
+    let (name, argument, field) = match expr {
+        Expr::Floor { expr, field } => ("__floor_to", expr, field),
+        Expr::Ceil { expr, field } => ("__ceil_to", expr, field),
+        _ => return,
+    };
+    let CeilFloorKind::DateTimeField(field) = field else { return };
+    if matches!(field, DateTimeField::NoDateTime) {
+        return;
+    }
+    let unit = text(field.to_string().to_uppercase());
+    let argument = std::mem::replace(argument.as_mut(), Expr::value(Value::Null));
+    *expr = call(name, vec![unit, argument]);
+}
+
+/// `CAST(x AS VARCHAR(n))` keeps the first n characters, `CAST(x AS CHAR(n))` also pads with blanks.
+fn cut_text(expr: &mut Expr) {
+    let Expr::Cast { data_type, .. } = expr else { return };
+    let (name, len) = match logical_type(data_type) {
+        Ok(LogicalType::VarChar(len)) => ("left", len),
+        Ok(LogicalType::Char(len)) => ("rpad", len),
+        _ => return,
+    };
+    *data_type = DataType::String(None);
+    let cast = std::mem::replace(expr, Expr::value(Value::Null));
+    *expr = call(name, vec![cast, Expr::value(Value::Number(len.to_string(), false))]);
+}

@@ -1,0 +1,1 @@
+//! Tests come with the connectors of the test module.
