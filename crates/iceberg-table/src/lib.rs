@@ -1,1 +1,20 @@
-//! TODO
+//! The lake: Iceberg tables in a catalog, their writers, their commits, and their scan.
+//!
+//! `iceberg` is used for the format only (schemas, manifests, metadata); its Arrow types never meet
+//! ours. Nothing outside this crate names `iceberg` or `parquet`.
+
+mod catalog;
+pub mod commit;
+mod error;
+mod index;
+pub mod properties;
+pub mod schema;
+mod storage;
+mod table;
+mod writer;
+
+pub use catalog::{Catalog, HadoopCatalog, TableCreation};
+pub use error::{Cause, Error};
+pub use index::KeyIndex;
+pub use table::{Table, TableName};
+pub use writer::{DeltaWriter, DeltaWriterOptions, WriterShared, WrittenFiles};

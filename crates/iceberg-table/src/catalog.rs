@@ -1,0 +1,57 @@
+//! Where tables are found by name, and how a new version of a table becomes its current one.
+
+mod hadoop;
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+pub use hadoop::HadoopCatalog;
+use iceberg::spec::TableMetadataBuildResult;
+use shardlake_change::TableSchema;
+
+use crate::{Error, Table, TableName};
+
+/// What a new table is made of.
+#[derive(Clone, Debug, Default)]
+pub struct TableCreation {
+    /// Its columns and primary key.
+    pub schema: TableSchema,
+    /// Its properties. See [`crate::properties::from_options`] for which options become properties.
+    pub properties: HashMap<String, String>,
+}
+
+/// A collection of tables. The one operation that matters is [`Catalog::publish`], an atomic
+/// compare-and-swap of a table's metadata.
+///
+/// The methods of catalogs on a local file system block for as long as the disk takes.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// The namespaces, sorted.
+    async fn list_namespaces(&self) -> Result<Vec<String>, Error>;
+
+    /// Makes a namespace; one that exists is left as it is.
+    async fn create_namespace(&self, namespace: &str) -> Result<(), Error>;
+
+    /// Whether there is such a namespace.
+    async fn namespace_exists(&self, namespace: &str) -> Result<bool, Error>;
+
+    /// The tables of a namespace, sorted. [`Error::NotFound`] if there is no such namespace.
+    async fn list_tables(&self, namespace: &str) -> Result<Vec<TableName>, Error>;
+
+    /// Whether there is such a table.
+    async fn table_exists(&self, name: &TableName) -> Result<bool, Error>;
+
+    /// The newest version of a table. [`Error::NotFound`] if there is none.
+    async fn load(&self, name: &TableName) -> Result<Table, Error>;
+
+    /// Makes an empty table, and its namespace if that is missing. [`Error::AlreadyExists`] if there
+    /// is such a table.
+    async fn create(&self, name: &TableName, creation: &TableCreation) -> Result<Table, Error>;
+
+    /// Removes a table together with all of its files. There is no way back.
+    async fn purge(&self, name: &TableName) -> Result<(), Error>;
+
+    /// Makes `new` the version that follows `base`, durably. [`Error::Conflict`] if another writer made
+    /// that version first.
+    async fn publish(&self, base: &Table, new: TableMetadataBuildResult) -> Result<Table, Error>;
+}

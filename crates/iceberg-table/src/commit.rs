@@ -1,0 +1,184 @@
+//! Committing: one snapshot for each epoch, by compare-and-swap on the version that the writer saw.
+//!
+//! A [`Committer`] belongs to one run of one job. It begins with an empty *claim* snapshot of a new
+//! generation: from then on the compare-and-swap of every older run fails, and when such a run looks at
+//! what came in between, it finds the claim and ends as fenced. A snapshot carries the job's position
+//! together with the rows up to it, so the table alone says where the job goes on ([`progress`]).
+
+mod manifests;
+pub mod progress;
+mod rebase;
+mod snapshot;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use iceberg::spec::FormatVersion;
+use manifests::Manifests;
+pub use progress::{EpochProgress, JobProgress, Writer};
+use snapshot::{PendingSnapshot, now_ms};
+
+use crate::{Catalog, Error, Table, TableName, WrittenFiles};
+
+/// How often a commit is tried when other writers commit in between.
+const ATTEMPTS: u32 = 20;
+
+/// What one commit adds to the table.
+#[derive(Clone, Debug, Default)]
+pub struct RowDelta {
+    /// New files.
+    pub files: WrittenFiles,
+    /// Where the job stands with them; none leaves the job's position as it was.
+    pub progress: Option<EpochProgress>,
+    /// Further keys of the snapshot's summary.
+    pub summary: Vec<(String, String)>,
+}
+
+/// Commits the epochs of one run of a job.
+pub struct Committer {
+    catalog: Arc<dyn Catalog>,
+    table: Table,
+    manifests: Manifests,
+    writer: Writer,
+    progress: Option<EpochProgress>,
+}
+
+impl fmt::Debug for Committer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Committer").field("writer", &self.writer).finish_non_exhaustive()
+    }
+}
+
+impl Committer {
+    /// Takes the table over for a job: commits an empty snapshot with a greater generation than any
+    /// run of that job had before.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Invalid`] if the table cannot be written, or what the commit reports.
+    pub async fn claim(
+        catalog: Arc<dyn Catalog>,
+        name: &TableName,
+        job: &str,
+        job_id: &str,
+    ) -> Result<Self, Error> {
+        for _ in 0..ATTEMPTS {
+            let table = catalog.load(name).await?;
+            check_writable(&table)?;
+            let found = progress::of_job(&table, job)?;
+            let writer = Writer {
+                job: job.to_owned(),
+                job_id: job_id.to_owned(),
+                generation: found.generation + 1,
+            };
+            let manifests = Manifests::load(&table).await?;
+            let progress = found.progress;
+            let catalog = Arc::clone(&catalog);
+            let mut committer = Self { catalog, table, manifests, writer, progress };
+            let mut pending = PendingSnapshot::new(RowDelta::default());
+            match committer.try_publish(&mut pending).await {
+                Ok(_) => return Ok(committer),
+                Err(Error::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(busy(name))
+    }
+
+    /// The table as of the last commit.
+    #[must_use]
+    pub const fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The run that commits.
+    #[must_use]
+    pub const fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// Where the job stands in the table.
+    #[must_use]
+    pub const fn progress(&self) -> Option<&EpochProgress> {
+        self.progress.as_ref()
+    }
+
+    /// Commits `delta` as one snapshot and returns its id. Snapshots of other writers that came in
+    /// between stay, if they removed nothing that this run refers to.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`], [`Error::FilesRemoved`], or [`Error::Storage`]; after the last it is not known whether the
+    /// snapshot was made: the table says so.
+    pub async fn commit(&mut self, delta: RowDelta) -> Result<i64, Error> {
+        let mut pending = PendingSnapshot::new(delta);
+        for _ in 0..ATTEMPTS {
+            match self.try_publish(&mut pending).await {
+                Err(Error::Conflict { .. }) => self.rebase().await?,
+                other => return other,
+            }
+        }
+        Err(busy(self.table.name()))
+    }
+
+    async fn try_publish(&mut self, pending: &mut PendingSnapshot) -> Result<i64, Error> {
+        let sequence_number = self.table.metadata().next_sequence_number();
+        pending.write_manifests(&self.table).await?;
+        let merged = self.manifests.merged(&self.table, pending.snapshot_id).await?;
+        let manifests = pending.manifests().chain(merged.iter()).cloned().collect::<Vec<_>>();
+        let list = pending.write_manifest_list(&self.table, &manifests).await?;
+        let timestamp_ms = now_ms().max(self.table.metadata().last_updated_ms() + 1);
+        let progress = pending.delta.progress.as_ref().or(self.progress.as_ref());
+        let mut summary: HashMap<String, String> = self.writer.summary(progress)?;
+        summary.extend(pending.delta.summary.iter().cloned());
+        let snapshot = pending.snapshot(&self.table, list, timestamp_ms, summary)?;
+        let property = progress
+            .map(|progress| self.writer.property(progress, pending.snapshot_id))
+            .transpose()?;
+        let built = self
+            .table
+            .metadata()
+            .clone()
+            .into_builder(Some(self.table.metadata_location().to_owned()))
+            .set_branch_snapshot(snapshot, iceberg::spec::MAIN_BRANCH)
+            .and_then(|builder| builder.set_properties(property.into_iter().collect()))
+            .and_then(iceberg::spec::TableMetadataBuilder::build)
+            .map_err(|error| Error::bug(format!("the new version is invalid: {error}")))?;
+        self.table = self.catalog.publish(&self.table, built).await?;
+        self.manifests.committed(manifests, pending, sequence_number);
+        if let Some(progress) = &pending.delta.progress {
+            self.progress = Some(progress.clone());
+        }
+        Ok(pending.snapshot_id)
+    }
+
+    /// Goes on from what other writers have committed meanwhile.
+    async fn rebase(&mut self) -> Result<(), Error> {
+        let newer = self.catalog.load(self.table.name()).await?;
+        rebase::check(&self.table, &newer, &self.writer).await?;
+        self.manifests = Manifests::load(&newer).await?;
+        self.table = newer;
+        Ok(())
+    }
+}
+
+fn check_writable(table: &Table) -> Result<(), Error> {
+    let version = table.metadata().format_version();
+    if version == FormatVersion::V2 {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "table {} has format version {version}; only format version 2 can be written",
+        table.name()
+    )))
+}
+
+fn busy(name: &TableName) -> Error {
+    Error::Storage {
+        action: "commit to",
+        path: name.to_string().into(),
+        source: format!("other writers committed first {ATTEMPTS} times in a row").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

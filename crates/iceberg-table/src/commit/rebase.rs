@@ -1,0 +1,82 @@
+//! What other writers committed since this run last looked, and whether it can go on from there.
+
+use iceberg::spec::{ManifestContentType, ManifestStatus, Operation, SnapshotRef};
+
+use super::progress::{Writer, ancestors, writer_of};
+use crate::{Error, Table};
+
+/// Checks the snapshots that `newer` has beyond `base`.
+///
+/// # Errors
+/// [`Error::Fenced`] if a newer run of the same job is among them; [`Error::FilesRemoved`] if one removed data
+/// files, or if it cannot be told.
+pub(crate) async fn check(base: &Table, newer: &Table, writer: &Writer) -> Result<(), Error> {
+    if base.metadata().uuid() != newer.metadata().uuid() {
+        return Err(Error::Invalid(format!(
+            "table {} was dropped and made anew while job '{}' was writing to it; restart the job",
+            base.name(),
+            writer.job
+        )));
+    }
+    let known = base.metadata().current_snapshot_id();
+    let mut foreign = Vec::new();
+    let mut is_connected = known.is_none();
+    for snapshot in ancestors(newer) {
+        if Some(snapshot.snapshot_id()) == known {
+            is_connected = true;
+            break;
+        }
+        foreign.push(snapshot);
+    }
+    for snapshot in &foreign {
+        check_fence(newer, snapshot, writer)?;
+    }
+    if !is_connected {
+        let snapshot_id = newer.metadata().current_snapshot_id().unwrap_or(-1);
+        return Err(Error::FilesRemoved { table: base.name().clone(), snapshot_id });
+    }
+    for snapshot in foreign {
+        if removes_data(newer, snapshot).await? {
+            let snapshot_id = snapshot.snapshot_id();
+            return Err(Error::FilesRemoved { table: base.name().clone(), snapshot_id });
+        }
+        let snapshot_id = snapshot.snapshot_id();
+        tracing::warn!(table = %base.name(), snapshot_id, "another writer committed to the table");
+    }
+    Ok(())
+}
+
+fn check_fence(table: &Table, snapshot: &SnapshotRef, ours: &Writer) -> Result<(), Error> {
+    match writer_of(snapshot) {
+        Some(other) if other.job == ours.job && other.generation > ours.generation => {
+            Err(Error::Fenced {
+                table: table.name().clone(),
+                job: other.job,
+                generation: other.generation,
+                job_id: other.job_id,
+                ours: ours.generation,
+            })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn removes_data(table: &Table, snapshot: &SnapshotRef) -> Result<bool, Error> {
+    if snapshot.summary().operation == Operation::Append {
+        return Ok(false);
+    }
+    for manifest in table.manifests(snapshot).await? {
+        let is_of_snapshot = manifest.added_snapshot_id == snapshot.snapshot_id();
+        if manifest.content != ManifestContentType::Data
+            || !is_of_snapshot
+            || !manifest.has_deleted_files()
+        {
+            continue;
+        }
+        let content = table.load_manifest(&manifest).await?;
+        if content.entries().iter().any(|entry| entry.status() == ManifestStatus::Deleted) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,104 @@
+//! Which options of a table definition become properties of the Iceberg table.
+//!
+//! Everybody who can read the table reads its properties, so nothing of a catalog or of a
+//! credential ever gets there: the rule names what is let through, not what is held back.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use crate::Error;
+
+/// Prefixes of keys that are stored in the table.
+const PREFIXES: [&str; 5] = ["write.", "read.", "commit.", "history.", "shardlake.table."];
+
+/// Whether an option is stored as a property of the table.
+#[must_use]
+pub fn is_table_property(key: &str) -> bool {
+    PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// The table properties among the options of a table definition. `format-version` is no property:
+/// it is a field of the metadata.
+pub fn from_options<'a>(
+    options: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> HashMap<String, String> {
+    options
+        .into_iter()
+        .filter(|(key, _)| is_table_property(key))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// A size at which a data file is closed, in bytes.
+pub(crate) const TARGET_FILE_SIZE: Property<u64> =
+    Property { key: "write.target-file-size-bytes", default: 512 * 1024 * 1024 };
+/// The zstd level of data files.
+pub(crate) const COMPRESSION_LEVEL: Property<i32> =
+    Property { key: "write.parquet.compression-level", default: 1 };
+/// How many bytes of encoded rows make a row group. They are held in memory until it is full.
+pub(crate) const ROW_GROUP_SIZE: Property<u64> =
+    Property { key: "write.parquet.row-group-size-bytes", default: 16 * 1024 * 1024 };
+/// Whether data files have dictionaries.
+pub(crate) const DICTIONARY: Property<bool> =
+    Property { key: "write.parquet.dict-enabled", default: false };
+/// How many manifests are merged into one.
+pub(crate) const MANIFEST_MERGE_COUNT: Property<usize> =
+    Property { key: "commit.manifest.min-count-to-merge", default: 100 };
+/// Whether manifests are merged at all.
+pub(crate) const MANIFEST_MERGE: Property<bool> =
+    Property { key: "commit.manifest-merge.enabled", default: true };
+/// Whether old metadata files are deleted when they leave the metadata log.
+pub(crate) const DELETE_OLD_METADATA: Property<bool> =
+    Property { key: "write.metadata.delete-after-commit.enabled", default: false };
+
+/// A table property with its default.
+pub(crate) struct Property<T> {
+    pub(crate) key: &'static str,
+    pub(crate) default: T,
+}
+
+impl<T: FromStr + Copy> Property<T> {
+    /// Its value in `properties`.
+    pub(crate) fn read(&self, properties: &HashMap<String, String>) -> Result<T, Error> {
+        match properties.get(self.key) {
+            None => Ok(self.default),
+            Some(text) => text.trim().parse().map_err(|_| {
+                Error::Invalid(format!(
+                    "could not parse value '{text}' of table property '{}'",
+                    self.key
+                ))
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn catalog_and_credential_keys_never_reach_the_table() {
+        let options = [
+            ("catalog-name", "lake"),
+            ("warehouse", "file:///lake"),
+            ("s3.secret-access-key", "x"),
+            ("format-version", "2"),
+            ("write.target-file-size-bytes", "1000"),
+            ("commit.retry.num-retries", "4"),
+            ("shardlake.index.memory", "1g"),
+        ];
+        let mut kept: Vec<String> = from_options(options).into_keys().collect();
+        kept.sort();
+        assert_eq!(kept, ["commit.retry.num-retries", "write.target-file-size-bytes"]);
+    }
+
+    #[test]
+    fn a_property_that_is_no_number_is_named() {
+        let properties = HashMap::from([(TARGET_FILE_SIZE.key.to_owned(), "big".to_owned())]);
+        let error = TARGET_FILE_SIZE.read(&properties).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "could not parse value 'big' of table property 'write.target-file-size-bytes'"
+        );
+    }
+}

@@ -1,0 +1,139 @@
+//! A table as it stood at one version of its metadata.
+//!
+//! A [`Table`] never changes: a commit or a reload makes another. So whatever is planned on one
+//! sees one consistent state.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef as ArrowSchemaRef;
+use iceberg::io::FileIO;
+use iceberg::spec::{
+    Manifest, ManifestFile, ManifestList, SchemaRef, Snapshot, SnapshotRef, TableMetadata,
+};
+
+use crate::{Error, schema};
+
+/// The name of a table in a catalog: a namespace of one level and a name in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableName {
+    /// The namespace (Flink's database).
+    pub namespace: String,
+    /// The table.
+    pub name: String,
+}
+
+impl TableName {
+    /// Names a table.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.namespace, self.name)
+    }
+}
+
+/// One version of a table.
+#[derive(Clone, Debug)]
+pub struct Table {
+    name: TableName,
+    metadata: Arc<TableMetadata>,
+    metadata_location: String,
+    file_io: FileIO,
+    arrow_schema: ArrowSchemaRef,
+}
+
+impl Table {
+    pub(crate) fn try_new(
+        name: TableName,
+        metadata: TableMetadata,
+        metadata_location: String,
+        file_io: FileIO,
+    ) -> Result<Self, Error> {
+        let arrow_schema = schema::to_arrow(metadata.current_schema())?;
+        Ok(Self { name, metadata: Arc::new(metadata), metadata_location, file_io, arrow_schema })
+    }
+
+    /// The table's name.
+    #[must_use]
+    pub const fn name(&self) -> &TableName {
+        &self.name
+    }
+
+    /// All of its metadata.
+    #[must_use]
+    pub fn metadata(&self) -> &TableMetadata {
+        &self.metadata
+    }
+
+    /// The file that the metadata was read from.
+    #[must_use]
+    pub fn metadata_location(&self) -> &str {
+        &self.metadata_location
+    }
+
+    /// The folder of the table, without a slash at its end.
+    #[must_use]
+    pub fn location(&self) -> &str {
+        self.metadata.location().trim_end_matches('/')
+    }
+
+    /// What its files are read and written with.
+    #[must_use]
+    pub const fn file_io(&self) -> &FileIO {
+        &self.file_io
+    }
+
+    /// The current schema.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        self.metadata.current_schema()
+    }
+
+    /// The current schema in Arrow's terms; each field carries its id as `PARQUET:field_id`.
+    #[must_use]
+    pub const fn arrow_schema(&self) -> &ArrowSchemaRef {
+        &self.arrow_schema
+    }
+
+    /// The newest snapshot of the main branch; none if nothing was committed yet.
+    #[must_use]
+    pub fn current_snapshot(&self) -> Option<&SnapshotRef> {
+        self.metadata.current_snapshot()
+    }
+
+    /// The manifests of a snapshot, data and deletes.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] or [`Error::Corrupt`], naming the manifest list.
+    pub async fn manifests(&self, snapshot: &Snapshot) -> Result<Vec<ManifestFile>, Error> {
+        let path = snapshot.manifest_list();
+        let bytes = read(&self.file_io, path).await?;
+        let list = ManifestList::parse_with_version(&bytes, self.metadata.format_version())
+            .map_err(|error| Error::corrupt(path, error))?;
+        Ok(list.consume_entries().into_iter().collect())
+    }
+
+    /// The entries of a manifest; what entries inherit from the manifest is filled in.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], naming the manifest.
+    pub async fn load_manifest(&self, manifest: &ManifestFile) -> Result<Manifest, Error> {
+        manifest
+            .load_manifest(&self.file_io)
+            .await
+            .map_err(|error| Error::corrupt(&manifest.manifest_path, error))
+    }
+}
+
+async fn read(file_io: &FileIO, path: &str) -> Result<bytes::Bytes, Error> {
+    let storage = |error: iceberg::Error| Error::Storage {
+        action: "read",
+        path: path.into(),
+        source: error.into(),
+    };
+    file_io.new_input(path).map_err(storage)?.read().await.map_err(storage)
+}
