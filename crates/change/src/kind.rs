@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use arrow::array::{Array, UInt32Array};
+use arrow::array::UInt32Array;
 
 /// What a row of a changelog means. The numbers are Flink's (`RowKind.toByteValue`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,7 +139,7 @@ impl RowKinds {
     #[must_use]
     pub fn take(&self, rows: &UInt32Array) -> Self {
         match self {
-            Self::Uniform { kind, .. } => Self::Uniform { kind: *kind, len: rows.len() },
+            Self::Uniform { kind, .. } => Self::Uniform { kind: *kind, len: rows.values().len() },
             Self::Mixed(kinds) => Self::Mixed(
                 rows.values().iter().filter_map(|row| kinds.get(*row as usize).copied()).collect(),
             ),

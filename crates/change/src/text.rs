@@ -67,7 +67,11 @@ pub fn parse_changelog(schema: &SchemaRef, text: &str) -> Result<ChangeBatch, Er
         .zip(schema.fields())
         .map(|(cells, field)| {
             let text: ArrayRef = Arc::new(StringArray::from(cells));
-            if field.data_type() == &DataType::Utf8 { Ok(text) } else { cast(&text, field.data_type()) }
+            if field.data_type() == &DataType::Utf8 {
+                Ok(text)
+            } else {
+                cast(&text, field.data_type())
+            }
         })
         .collect::<Result<Vec<_>, _>>()?;
     ChangeBatch::try_new(
@@ -111,7 +115,8 @@ mod tests {
         -D 2 | c
         +I 1 | a
         ");
-        let again = ChangeBatch::concat(&all.schema(), &[all.slice(0, 2), all.slice(2, 2)]).unwrap();
+        let again =
+            ChangeBatch::concat(&all.schema(), &[all.slice(0, 2), all.slice(2, 2)]).unwrap();
         assert_eq!(again, all);
     }
 

@@ -110,9 +110,22 @@ impl Options {
     #[must_use]
     pub fn is_secret(key: &str) -> bool {
         let key = key.to_ascii_lowercase();
-        ["password", "secret", "token", "credential", "access-key", "access.key", "account.key", "apikey", "api-key", "auth-params", "service-key", "basic-auth"]
-            .iter()
-            .any(|part| key.contains(part))
+        [
+            "password",
+            "secret",
+            "token",
+            "credential",
+            "access-key",
+            "access.key",
+            "account.key",
+            "apikey",
+            "api-key",
+            "auth-params",
+            "service-key",
+            "basic-auth",
+        ]
+        .iter()
+        .any(|part| key.contains(part))
     }
 
     /// Sets an option; a later value replaces an earlier one in its place.
@@ -434,7 +447,10 @@ mod tests {
         let mut options = Options::default();
         options.set("password", "hunter2");
         options.set("hostname", "db");
-        assert_eq!(options.masked().collect::<Vec<_>>(), [("password", "******"), ("hostname", "db")]);
+        assert_eq!(
+            options.masked().collect::<Vec<_>>(),
+            [("password", "******"), ("hostname", "db")]
+        );
         assert_eq!(format!("{options:?}"), r#"{"password", "hostname"}"#);
     }
 }

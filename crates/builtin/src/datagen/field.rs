@@ -1,0 +1,371 @@
+//! How one column of `datagen` is made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray,
+    Float64Array, Int64Array, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+    new_null_array,
+};
+use arrow::compute::cast;
+use rand::Rng;
+use rand::rngs::SmallRng;
+use shardlake_change::LogicalType;
+use shardlake_connector::{Error, TableDefinition, parse_duration_ms};
+
+const KEYS: [&str; 9] =
+    ["kind", "min", "max", "max-past", "length", "var-len", "null-rate", "start", "end"];
+const DAY_MICROS: i64 = 86_400_000_000;
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Random { min: f64, max: f64, length: usize, var_len: bool, max_past_ms: u64 },
+    Sequence { start: i64, end: i64 },
+}
+
+/// Makes the values of one column.
+#[derive(Clone, Debug)]
+pub(super) struct FieldGenerator {
+    data_type: LogicalType,
+    kind: Kind,
+    null_rate: f64,
+}
+
+/// The options of one column, by what stands behind its name.
+type FieldOptions<'a> = BTreeMap<&'a str, &'a str>;
+
+/// One generator for each column of the table.
+pub(super) fn generators(table: &TableDefinition) -> Result<Vec<FieldGenerator>, Error> {
+    let mut given: BTreeMap<&str, FieldOptions<'_>> = BTreeMap::new();
+    for (key, value) in table.options.iter() {
+        let Some(rest) = key.strip_prefix("fields.") else { continue };
+        let (column, option) = rest.rsplit_once('.').unwrap_or((rest, ""));
+        if !KEYS.contains(&option) {
+            let keys = KEYS.join(", ");
+            return Err(Error::job(format!(
+                "Unknown option '{key}' of datagen. A column takes: {keys}"
+            )));
+        }
+        if table.schema.index_of(column).is_none() {
+            let names: Vec<&str> = table.schema.columns.iter().map(|c| c.name.as_str()).collect();
+            return Err(Error::job(format!(
+                "The option '{key}' names no column of the table {}. Its columns are: {}",
+                table.name,
+                names.join(", ")
+            )));
+        }
+        given.entry(column).or_default().insert(option, value);
+    }
+    let none = FieldOptions::new();
+    table
+        .schema
+        .columns
+        .iter()
+        .map(|column| {
+            let options = given.get(column.name.as_str()).unwrap_or(&none);
+            FieldGenerator::new(&column.name, &column.data_type, options)
+        })
+        .collect()
+}
+
+/// Reads one option of a column.
+fn option<T>(
+    name: &str,
+    options: &FieldOptions<'_>,
+    key: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, Error> {
+    let Some(value) = options.get(key) else { return Ok(None) };
+    let parsed = parse(value.trim());
+    parsed.map(Some).ok_or_else(|| {
+        Error::job(format!("Could not parse value '{value}' for key 'fields.{name}.{key}'."))
+    })
+}
+
+impl FieldGenerator {
+    fn new(name: &str, data_type: &LogicalType, options: &FieldOptions<'_>) -> Result<Self, Error> {
+        let number = |key| option(name, options, key, |text| text.parse::<f64>().ok());
+        let null_rate = number("null-rate")?.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&null_rate) {
+            return Err(Error::job(format!(
+                "The value of 'fields.{name}.null-rate' must be between 0 and 1"
+            )));
+        }
+        let kind = match options.get("kind").copied().unwrap_or("random") {
+            "random" => {
+                let (low, high) = bounds(data_type);
+                let (min, max) = (number("min")?.unwrap_or(low), number("max")?.unwrap_or(high));
+                if min > max {
+                    return Err(Error::job(format!(
+                        "'fields.{name}.min' is greater than 'fields.{name}.max'"
+                    )));
+                }
+                let length = option(name, options, "length", |text| text.parse().ok())?;
+                Kind::Random {
+                    min,
+                    max,
+                    length: length.unwrap_or_else(|| default_length(data_type)),
+                    var_len: option(name, options, "var-len", |text| text.parse().ok())?
+                        .unwrap_or(false),
+                    max_past_ms: option(name, options, "max-past", parse_duration_ms)?.unwrap_or(0),
+                }
+            }
+            "sequence" => {
+                let bound = |key: &str| {
+                    option(name, options, key, |text| text.parse::<i64>().ok())?.ok_or_else(|| {
+                        Error::job(format!(
+                            "Could not find required property 'fields.{name}.{key}' for sequence generator."
+                        ))
+                    })
+                };
+                let (start, end) = (bound("start")?, bound("end")?);
+                check_sequence_type(name, data_type)?;
+                Kind::Sequence { start, end }
+            }
+            other => {
+                return Err(Error::job(format!(
+                    "Invalid value for option 'fields.{name}.kind'. Supported values are [random, sequence], but was: {other}"
+                )));
+            }
+        };
+        check_type(name, data_type)?;
+        Ok(Self { data_type: data_type.clone(), kind, null_rate })
+    }
+
+    /// How many rows a sequence has; `None` for random values.
+    pub(super) fn row_limit(&self) -> Option<u64> {
+        match self.kind {
+            Kind::Random { .. } => None,
+            Kind::Sequence { start, end } => {
+                let rows = i128::from(end) - i128::from(start) + 1;
+                Some(u64::try_from(rows.max(0)).unwrap_or(u64::MAX))
+            }
+        }
+    }
+
+    /// The values of rows `first .. first + rows`.
+    pub(super) fn generate(&self, first: u64, rows: u64, random: &mut SmallRng) -> ArrayRef {
+        let target = self.data_type.to_arrow();
+        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+        match &self.kind {
+            Kind::Sequence { start, .. } => {
+                let from = start.wrapping_add(i64::try_from(first).unwrap_or(i64::MAX));
+                let values: Int64Array = (from..).take(rows).map(Some).collect();
+                // A value that does not fit the declared type is NULL, as a cast in SQL would fail.
+                cast(&values, &target).unwrap_or_else(|_| new_null_array(&target, rows))
+            }
+            Kind::Random { .. } => self.random_values(rows, random),
+        }
+    }
+
+    fn random_values(&self, rows: usize, random: &mut SmallRng) -> ArrayRef {
+        let Kind::Random { min, max, length, var_len, max_past_ms } = self.kind else {
+            return new_null_array(&self.data_type.to_arrow(), rows);
+        };
+        let null_rate = self.null_rate;
+        let target = self.data_type.to_arrow();
+        macro_rules! values {
+            ($array:ty, $value:expr) => {{
+                let make = $value;
+                let values: $array = (0..rows)
+                    .map(|_| {
+                        (null_rate == 0.0 || random.random::<f64>() >= null_rate)
+                            .then(|| make(random))
+                    })
+                    .collect();
+                Arc::new(values) as ArrayRef
+            }};
+        }
+        let whole = move |random: &mut SmallRng| whole_between(min, max, random);
+        let past = move |random: &mut SmallRng| {
+            let back = if max_past_ms == 0 { 0 } else { random.random_range(0..=max_past_ms) };
+            now_micros() - i64::try_from(back).unwrap_or(0) * 1_000
+        };
+        let array = match &self.data_type {
+            LogicalType::Boolean => values!(BooleanArray, |random: &mut SmallRng| random.random()),
+            LogicalType::TinyInt
+            | LogicalType::SmallInt
+            | LogicalType::Int
+            | LogicalType::BigInt => values!(Int64Array, whole),
+            LogicalType::Float | LogicalType::Double => {
+                values!(Float64Array, move |random: &mut SmallRng| min
+                    + (max - min) * random.random::<f64>())
+            }
+            LogicalType::Decimal { precision, scale } => {
+                let values = values!(Decimal128Array, |random: &mut SmallRng| {
+                    i128::from(random.random_range(0..10_i64.pow(u32::from((*precision).min(18)))))
+                });
+                return with_decimal_type(&values, *precision, *scale);
+            }
+            LogicalType::Char(_) | LogicalType::VarChar(_) | LogicalType::String => {
+                values!(StringArray, move |random: &mut SmallRng| hex_text(
+                    pick_length(length, var_len, random),
+                    random
+                ))
+            }
+            LogicalType::VarBinary(_) | LogicalType::Bytes => {
+                values!(BinaryArray, move |random: &mut SmallRng| random_bytes(
+                    pick_length(length, var_len, random),
+                    random
+                ))
+            }
+            LogicalType::Binary(len) => {
+                let len = *len as usize;
+                let values = (0..rows).map(|_| Some(random_bytes(len, random)));
+                let size = i32::try_from(len).unwrap_or(i32::MAX);
+                return FixedSizeBinaryArray::try_from_sparse_iter_with_size(values, size)
+                    .map_or_else(|_| new_null_array(&target, rows), |array| Arc::new(array));
+            }
+            LogicalType::Date => values!(Date32Array, move |random: &mut SmallRng| {
+                i32::try_from(past(random).div_euclid(DAY_MICROS)).unwrap_or(0)
+            }),
+            LogicalType::Time(_) => {
+                values!(Time64MicrosecondArray, move |random: &mut SmallRng| {
+                    past(random).rem_euclid(DAY_MICROS)
+                })
+            }
+            LogicalType::Timestamp(_) | LogicalType::TimestampLtz(_) => {
+                values!(TimestampMicrosecondArray, past)
+            }
+            LogicalType::Array(_) | LogicalType::Map(..) | LogicalType::Row(_) => {
+                return new_null_array(&target, rows);
+            }
+        };
+        cast(&array, &target).unwrap_or_else(|_| new_null_array(&target, rows))
+    }
+}
+
+fn with_decimal_type(values: &ArrayRef, precision: u8, scale: u8) -> ArrayRef {
+    let typed = values
+        .to_data()
+        .into_builder()
+        .data_type(LogicalType::Decimal { precision, scale }.to_arrow());
+    typed.build().map_or_else(
+        |_| new_null_array(&LogicalType::Decimal { precision, scale }.to_arrow(), values.len()),
+        |data| Arc::new(Decimal128Array::from(data)),
+    )
+}
+
+/// Microseconds since 1970.
+fn now_micros() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.ok().and_then(|since| i64::try_from(since.as_micros()).ok()).unwrap_or(0)
+}
+
+/// A whole number between `min` and `max`, both included, cut to 64 bits.
+fn whole_between(min: f64, max: f64, random: &mut SmallRng) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, which is what is wanted")]
+    let (low, high) = (min.ceil() as i64, max.floor() as i64);
+    if low >= high { low } else { random.random_range(low..=high) }
+}
+
+fn pick_length(length: usize, var_len: bool, random: &mut SmallRng) -> usize {
+    if var_len && length > 0 { random.random_range(1..=length) } else { length }
+}
+
+fn hex_text(length: usize, random: &mut SmallRng) -> String {
+    (0..length).filter_map(|_| char::from_digit(random.random_range(0..16), 16)).collect()
+}
+
+fn random_bytes(length: usize, random: &mut SmallRng) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    random.fill(bytes.as_mut_slice());
+    bytes
+}
+
+/// The least and the greatest value of a number type.
+fn bounds(data_type: &LogicalType) -> (f64, f64) {
+    match data_type {
+        LogicalType::TinyInt => (f64::from(i8::MIN), f64::from(i8::MAX)),
+        LogicalType::SmallInt => (f64::from(i16::MIN), f64::from(i16::MAX)),
+        LogicalType::Int => (f64::from(i32::MIN), f64::from(i32::MAX)),
+        LogicalType::Float => (0.0, f64::from(f32::MAX)),
+        LogicalType::Double => (0.0, f64::MAX),
+        _ => (-9.3e18, 9.3e18),
+    }
+}
+
+fn default_length(data_type: &LogicalType) -> usize {
+    match data_type {
+        LogicalType::Char(len) | LogicalType::Binary(len) => *len as usize,
+        LogicalType::VarChar(len) | LogicalType::VarBinary(len) => (*len as usize).min(100),
+        _ => 100,
+    }
+}
+
+fn check_type(name: &str, data_type: &LogicalType) -> Result<(), Error> {
+    match data_type {
+        LogicalType::Array(_) | LogicalType::Map(..) | LogicalType::Row(_) => {
+            Err(Error::job(format!(
+                "datagen cannot make values of type {data_type} for column '{name}'; use a scalar type"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_sequence_type(name: &str, data_type: &LogicalType) -> Result<(), Error> {
+    match data_type {
+        LogicalType::TinyInt
+        | LogicalType::SmallInt
+        | LogicalType::Int
+        | LogicalType::BigInt
+        | LogicalType::Float
+        | LogicalType::Double
+        | LogicalType::Decimal { .. }
+        | LogicalType::Char(_)
+        | LogicalType::VarChar(_)
+        | LogicalType::String => Ok(()),
+        _ => Err(Error::job(format!(
+            "datagen cannot make a sequence of type {data_type} for column '{name}'; use a number or text type"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::Array;
+    use rand::SeedableRng;
+
+    #[test]
+    fn every_scalar_type_is_made_in_its_arrow_form() {
+        let types = [
+            LogicalType::Char(3),
+            LogicalType::String,
+            LogicalType::Boolean,
+            LogicalType::Binary(4),
+            LogicalType::Bytes,
+            LogicalType::Decimal { precision: 10, scale: 2 },
+            LogicalType::TinyInt,
+            LogicalType::SmallInt,
+            LogicalType::Int,
+            LogicalType::BigInt,
+            LogicalType::Float,
+            LogicalType::Double,
+            LogicalType::Date,
+            LogicalType::Time(3),
+            LogicalType::Timestamp(6),
+            LogicalType::TimestampLtz(3),
+        ];
+        let mut random = SmallRng::seed_from_u64(1);
+        for data_type in types {
+            let field = FieldGenerator::new("c", &data_type, &FieldOptions::new()).unwrap();
+            let array = field.generate(0, 50, &mut random);
+            assert_eq!((array.len(), array.null_count()), (50, 0), "{data_type}");
+            assert_eq!(array.data_type(), &data_type.to_arrow());
+        }
+    }
+
+    #[test]
+    fn values_stay_within_their_bounds_and_nulls_come_at_their_rate() {
+        let options: FieldOptions<'_> =
+            [("min", "3"), ("max", "5"), ("null-rate", "0.5")].into_iter().collect();
+        let field = FieldGenerator::new("c", &LogicalType::BigInt, &options).unwrap();
+        let array = field.generate(0, 1_000, &mut SmallRng::seed_from_u64(7));
+        let values = array.as_any().downcast_ref::<Int64Array>().unwrap();
+        assert!(values.iter().flatten().all(|value| (3..=5).contains(&value)));
+        assert!((300..700).contains(&array.null_count()), "{}", array.null_count());
+    }
+}
