@@ -16,4 +16,4 @@ pub use mysql_server::{Flavor, MysqlServer, ServerOptions};
 pub use package::{Package, workspace_root};
 pub use readers::Reader;
 pub use session::Session;
-pub use skip::report_skipped;
+pub use skip::{report_skipped, say};

@@ -1,4 +1,4 @@
-//! Skipping a test out loud: a test that could not run must be seen in the output of a passing run.
+//! What must be seen in the output of a passing run: that a test was skipped, and what a long one measured.
 
 use std::env;
 use std::io::{Write, stderr};
@@ -11,12 +11,19 @@ pub fn report_skipped(test: &str, reason: &str) -> bool {
     if env::var_os("SHARDLAKE_REQUIRE_SERVERS").is_some_and(|value| !value.is_empty()) {
         return false;
     }
-    let line = format!("SKIPPED {test}: {reason}\n");
-    stderr().write_all(line.as_bytes()).is_ok()
+    say(&format!("SKIPPED {test}: {reason}"));
+    true
 }
 
-/// Takes the value of a `Result<_, shardlake_testkit::Error>`, or leaves the test: with a line `SKIPPED <test>: <reason>`
-/// when the environment cannot be had, and with a panic when it is there and broken.
+/// Prints a line past the test harness's capture of output.
+pub fn say(line: &str) {
+    // Whether anybody reads it does not matter to the test.
+    drop(stderr().write_all(format!("{line}\n").as_bytes()));
+}
+
+/// Takes the value of a `Result<_, shardlake_testkit::Error>`, or leaves the test: with a line
+/// `SKIPPED <test>: <reason>` when the environment cannot be had, and with a panic when it is there
+/// and broken.
 #[macro_export]
 macro_rules! or_skip {
     ($result:expr) => {

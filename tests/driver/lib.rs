@@ -1,0 +1,11 @@
+//! Drives the real binary against a real MySQL, as a user does: scripts in, rows out.
+//!
+//! Every process belongs to a value that ends it when dropped.
+
+mod client;
+mod job;
+mod scene;
+
+pub use client::{Answer, Client, Row, binary};
+pub use job::Job;
+pub use scene::{Scene, pause, wait_until};

@@ -1,0 +1,13 @@
+//! End to end: the real binary, a real MySQL, foreign readers.
+//!
+//! Nothing here is about timing: tests wait for a state, with a patience after which something is broken.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail here and now")]
+
+mod crash;
+mod input;
+mod names;
+mod outages;
+mod processes;
+mod secrets;
+mod tutorial;
