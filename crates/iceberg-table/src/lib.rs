@@ -8,13 +8,18 @@ pub mod commit;
 mod error;
 mod index;
 pub mod properties;
+mod provider;
+mod scan;
 pub mod schema;
 mod storage;
 mod table;
+mod time_travel;
 mod writer;
 
 pub use catalog::{Catalog, HadoopCatalog, TableCreation};
 pub use error::{Cause, Error};
 pub use index::KeyIndex;
+pub use provider::IcebergTableProvider;
 pub use table::{Table, TableName};
+pub use time_travel::AsOf;
 pub use writer::{DeltaWriter, DeltaWriterOptions, WriterShared, WrittenFiles};
