@@ -4,16 +4,20 @@
 //! every process that is started here is gone when its owner is dropped or the test process ends, however it ends.
 
 mod error;
+mod memory_sink;
 mod mysql_server;
 mod package;
 mod readers;
+mod script_source;
 mod server_process;
 mod session;
 mod skip;
 
 pub use error::Error;
+pub use memory_sink::{MemoryCommit, MemorySink, SinkFailure};
 pub use mysql_server::{Flavor, MysqlServer, ServerOptions};
 pub use package::{Package, workspace_root};
 pub use readers::Reader;
+pub use script_source::{ScriptSource, Transaction};
 pub use session::Session;
 pub use skip::{report_skipped, say};
