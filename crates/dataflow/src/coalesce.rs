@@ -1,0 +1,97 @@
+//! Small batches that follow one another become one.
+//!
+//! A transaction of one row makes a batch of one row, and every stage costs as much for one row as
+//! for a few hundred. Batches are joined only where they already wait, so no row waits for others.
+
+use shardlake_change::ChangeBatch;
+use shardlake_connector::Error;
+
+/// A batch of so many rows is passed on as it is.
+const ROW_COUNT_MIN: usize = 1_024;
+/// Joined batches have at most so many rows more than [`ROW_COUNT_MIN`].
+const ROW_COUNT_MAX: usize = 4_096;
+
+/// Joins small batches of one epoch, in order.
+#[derive(Default)]
+pub(crate) struct Coalescer {
+    waiting: Vec<ChangeBatch>,
+    row_count: usize,
+}
+
+impl Coalescer {
+    /// Adds a batch. What comes back is to be passed on now, in order.
+    pub(crate) fn push(&mut self, batch: ChangeBatch) -> Result<Vec<ChangeBatch>, Error> {
+        let same_columns =
+            self.waiting.first().is_none_or(|first| first.schema() == batch.schema());
+        let large = batch.row_count() >= ROW_COUNT_MIN;
+        let mut out = Vec::new();
+        if large || !same_columns {
+            out.extend(self.flush()?);
+        }
+        if large {
+            out.push(batch);
+            return Ok(out);
+        }
+        if batch.row_count() > 0 {
+            self.row_count += batch.row_count();
+            self.waiting.push(batch);
+        }
+        if self.row_count >= ROW_COUNT_MAX {
+            out.extend(self.flush()?);
+        }
+        Ok(out)
+    }
+
+    /// What is still waiting, as one batch.
+    pub(crate) fn flush(&mut self) -> Result<Option<ChangeBatch>, Error> {
+        self.row_count = 0;
+        if self.waiting.len() <= 1 {
+            return Ok(self.waiting.pop());
+        }
+        let batches = std::mem::take(&mut self.waiting);
+        let Some(first) = batches.first() else { return Ok(None) };
+        let joined = ChangeBatch::concat(&first.schema(), &batches).map_err(|error| {
+            Error::bug("batches of the same columns cannot be joined").caused_by(error)
+        })?;
+        Ok(Some(joined))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, RecordBatch};
+    use shardlake_change::{RowKind, RowKinds};
+
+    use super::*;
+
+    fn batch(ids: std::ops::Range<i64>) -> ChangeBatch {
+        let ids: Int64Array = ids.collect();
+        let kinds = RowKinds::uniform(RowKind::UpdateAfter, ids.len());
+        let rows = RecordBatch::try_from_iter([("id", Arc::new(ids) as _)]).unwrap();
+        ChangeBatch::try_new(rows, kinds).unwrap()
+    }
+
+    #[test]
+    fn small_batches_are_joined_and_order_stays() {
+        let mut coalescer = Coalescer::default();
+        for id in 0..5 {
+            assert!(coalescer.push(batch(id..id + 1)).unwrap().is_empty());
+        }
+        let out = coalescer.push(batch(5..2_000)).unwrap();
+        assert_eq!(out, [batch(0..5), batch(5..2_000)]);
+        assert_eq!(coalescer.flush().unwrap(), None);
+    }
+
+    #[test]
+    fn joined_batches_have_a_bound() {
+        let mut coalescer = Coalescer::default();
+        let mut sizes = Vec::new();
+        for start in (0..10_000).step_by(1_000) {
+            let out = coalescer.push(batch(start..start + 1_000)).unwrap();
+            sizes.extend(out.iter().map(ChangeBatch::row_count));
+        }
+        assert_eq!(sizes, [5_000, 5_000]);
+    }
+}

@@ -1,0 +1,207 @@
+//! One attempt to run a job: claim the sinks, find the beginning, start the sources, run.
+
+use std::sync::Arc;
+
+use shardlake_checkpoint::{Checkpoint, CheckpointStore, FileStore};
+use shardlake_connector::{
+    Claim, CommitRequest, Error, EventReceiver, JobIdentity, JobPosition, OpenedSink, ReadRequest,
+};
+use shardlake_dataflow::{End, LastCommit, Run, Settings, StartPoint, Wish, run};
+use shardlake_sql::plan::JobPlan;
+use tracing::{info, warn};
+
+use crate::JobStatus;
+use crate::folder::{Finished, JobFolder};
+use crate::handle::JobRecord;
+use crate::recovery::{self, Beginning, Memory, RecoveryMode, SinkMemory};
+
+/// What attempts to run a job need.
+pub(crate) struct Attempt {
+    pub(crate) plan: JobPlan,
+    pub(crate) identity: JobIdentity,
+    pub(crate) settings: Settings,
+    pub(crate) mode: RecoveryMode,
+    pub(crate) folder: JobFolder,
+    pub(crate) source_names: Vec<String>,
+    pub(crate) last: LastCommit,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) record: Arc<JobRecord>,
+}
+
+type Lanes = Vec<(String, EventReceiver)>;
+
+impl Attempt {
+    /// Creates or checks what is behind the sinks.
+    pub(crate) fn prepare_sinks(&self) -> Result<(), Error> {
+        for sink in &self.plan.sinks {
+            self.runtime.block_on(sink.sink.prepare())?;
+        }
+        Ok(())
+    }
+
+    /// The epoch of the last commit of this process.
+    pub(crate) fn last_epoch(&self) -> Option<u64> {
+        self.last.lock().as_ref().map(|progress| progress.epoch)
+    }
+
+    /// Runs the job until it ends or fails.
+    pub(crate) fn run(&self) -> Result<End, Error> {
+        if let Some(end) = self.wanted_end() {
+            return Ok(end);
+        }
+        self.folder.empty_spill(self.plan.sources.len()).map_err(state_failure)?;
+        let (beginning, sinks) = self.begin()?;
+        let position = beginning.position.clone().unwrap_or_default();
+        recovery::check_sources(&self.identity.name, &position, &self.source_names)?;
+        if let Some(end) = self.wanted_end() {
+            return Ok(end);
+        }
+        let lanes = self.start_sources(&position)?;
+        self.record.update(|state| {
+            if state.status != JobStatus::Cancelling {
+                state.status = JobStatus::Running;
+            }
+        });
+        let epoch = beginning.epoch;
+        info!(job = self.identity.name, epoch, resumes = !position.is_empty(), "running job");
+        let start = StartPoint { epoch, position, fingerprint: self.identity.fingerprint.clone() };
+        let end = run(Run {
+            plan: self.plan.clone(),
+            settings: self.settings,
+            start,
+            source_names: self.source_names.clone(),
+            lanes,
+            sinks,
+            store: self.writes_checkpoints().then(|| Box::new(self.store()) as Box<_>),
+            runtime: self.runtime.clone(),
+            control: self.record.control.clone(),
+            meters: self.record.meters.clone(),
+            last: Arc::clone(&self.last),
+        })?;
+        if end == End::Finished && self.stores_progress() {
+            let epoch = self.last_epoch().unwrap_or(0).max(epoch - 1);
+            let fingerprint = self.identity.fingerprint.clone();
+            self.folder
+                .set_finished(Some(&Finished { fingerprint, epoch }))
+                .map_err(state_failure)?;
+        }
+        Ok(end)
+    }
+
+    fn wanted_end(&self) -> Option<End> {
+        match self.record.control.wish() {
+            Wish::Run => None,
+            Wish::Stop => Some(End::Stopped),
+            Wish::Cancel => Some(End::Cancelled),
+        }
+    }
+
+    fn stores_progress(&self) -> bool {
+        self.plan.sinks.iter().any(|sink| sink.sink.stores_progress())
+    }
+
+    fn writes_checkpoints(&self) -> bool {
+        self.plan.sinks.len() > 1 && self.stores_progress()
+    }
+
+    fn store(&self) -> FileStore {
+        FileStore::new(self.folder.checkpoint().to_owned())
+    }
+
+    /// Claims all sinks, in the plan's order.
+    fn claim(&self) -> Result<Vec<Claim>, Error> {
+        let claim = |sink: &shardlake_sql::plan::PlannedSink| {
+            self.runtime.block_on(sink.sink.open(&self.identity))
+        };
+        self.plan.sinks.iter().map(claim).collect()
+    }
+
+    /// Finds where to begin and mends what a crash left between two commits.
+    fn begin(&self) -> Result<(Beginning, Vec<Arc<dyn OpenedSink>>), Error> {
+        let mut claims = self.claim()?;
+        if self.stores_progress() && claims.iter().all(|claim| claim.progress.is_none()) {
+            // New tables: whatever ended before has nothing to do with them.
+            self.folder.set_finished(None).map_err(state_failure)?;
+        }
+        let checkpoint = match self.writes_checkpoints() {
+            true => self.store().load()?,
+            false => None,
+        };
+        let memory = self.remember(&claims, checkpoint);
+        let beginning = recovery::decide(&memory, self.mode)?;
+        if let (false, Some(checkpoint)) = (beginning.missing.is_empty(), &memory.checkpoint) {
+            for index in &beginning.missing {
+                if let Some(claim) = claims.get(*index) {
+                    recommit(checkpoint, *index, claim)?;
+                }
+            }
+            // What was claimed before is older than what has just been committed.
+            claims = self.claim()?;
+        }
+        let sinks = claims.into_iter().map(|claim| Arc::from(claim.sink)).collect();
+        Ok((beginning, sinks))
+    }
+
+    fn remember(&self, claims: &[Claim], checkpoint: Option<Checkpoint>) -> Memory<'_> {
+        let sinks = self.plan.sinks.iter().zip(claims).map(|(planned, claim)| SinkMemory {
+            name: planned.name.to_string(),
+            stores_progress: planned.sink.stores_progress(),
+            progress: claim.progress.clone(),
+        });
+        Memory {
+            job_name: &self.identity.name,
+            fingerprint: &self.identity.fingerprint,
+            sinks: sinks.collect(),
+            checkpoint,
+            finished: self.folder.finished(),
+            last: self.last.lock().clone(),
+        }
+    }
+
+    /// Starts all sources where they stood.
+    fn start_sources(&self, position: &JobPosition) -> Result<Vec<Lanes>, Error> {
+        let mut all_lanes = Vec::with_capacity(self.plan.sources.len());
+        let mut splits = Vec::new();
+        let memory_bytes = self.settings.source_bytes / self.plan.sources.len().max(1);
+        for (index, (source, name)) in self.plan.sources.iter().zip(&self.source_names).enumerate()
+        {
+            let stored = position.get(name);
+            let running = source.source.start(&ReadRequest {
+                columns: source.columns.clone(),
+                position: stored.cloned(),
+                memory_bytes,
+                spill_dir: self.folder.spill(index),
+            })?;
+            if let Some(stored) = stored {
+                let lanes: Vec<String> =
+                    running.lanes.iter().map(|(lane, _)| lane.clone()).collect();
+                recovery::check_lanes(&self.identity.name, name, stored, &lanes)?;
+            }
+            splits.extend(running.status.map(|status| (name.clone(), status)));
+            all_lanes.push(running.lanes);
+        }
+        self.record.update(|state| state.splits = splits);
+        Ok(all_lanes)
+    }
+}
+
+/// Commits the checkpoint's epoch to a sink that may lack it.
+fn recommit(checkpoint: &Checkpoint, sink_index: usize, claim: &Claim) -> Result<(), Error> {
+    let Some(sink) = checkpoint.sinks.get(sink_index) else { return Ok(()) };
+    let (job, table) = (&checkpoint.job_name, &sink.name);
+    let epoch = checkpoint.progress.epoch;
+    warn!(job, table, epoch, "committing an epoch that an earlier run left out");
+    claim.sink.committer()?.commit(&CommitRequest {
+        progress: checkpoint.progress.clone(),
+        phase: checkpoint.phase,
+        event_time_ms: checkpoint.event_time_ms,
+        results: sink.results.clone(),
+        recovered: true,
+    })?;
+    Ok(())
+}
+
+/// A failure of the job's folder as a failure of the run.
+fn state_failure(error: crate::Error) -> Error {
+    Error::new(error.fault(), "the job's folder cannot be used").caused_by(error)
+}

@@ -1,0 +1,155 @@
+//! A job's folder below the state folder: `jobs/<name>/{checkpoint, finished, spill/}`.
+//!
+//! Job names hold any character; what is not a letter, digit, `-` or `_` is written as `%xx`, and a
+//! long name is cut and told apart by its hash.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::Error;
+
+/// The longest name of a folder before it is cut.
+const NAME_BYTES_MAX: usize = 180;
+
+/// The folder of one job.
+#[derive(Clone, Debug)]
+pub(crate) struct JobFolder {
+    path: PathBuf,
+    checkpoint: PathBuf,
+}
+
+/// Says that a bounded job has ended: what is committed up to this epoch is all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Finished {
+    pub(crate) fingerprint: String,
+    pub(crate) epoch: u64,
+}
+
+impl JobFolder {
+    /// The folder of this job; checkpoints go to another folder if the user chose one.
+    pub(crate) fn new(state_dir: &Path, job_name: &str, checkpoints: Option<PathBuf>) -> Self {
+        let name = encoded(job_name);
+        let path = state_dir.join("jobs").join(&name);
+        let checkpoint = match checkpoints {
+            Some(folder) => folder.join(name).join("checkpoint"),
+            None => path.join("checkpoint"),
+        };
+        Self { path, checkpoint }
+    }
+
+    /// The checkpoint of a job with several sinks.
+    pub(crate) fn checkpoint(&self) -> &Path {
+        &self.checkpoint
+    }
+
+    /// An empty folder for the spill files of a source.
+    pub(crate) fn spill(&self, source: usize) -> PathBuf {
+        self.path.join("spill").join(source.to_string())
+    }
+
+    /// Removes all spill files and makes the folders of so many sources.
+    pub(crate) fn empty_spill(&self, sources: usize) -> Result<(), Error> {
+        let path = self.path.join("spill");
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::StateFolder { path, source }
+        };
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&path)(error)),
+            Ok(()) | Err(_) => {}
+        }
+        for source in 0..sources {
+            let path = self.spill(source);
+            fs::create_dir_all(&path).map_err(failed(&path))?;
+        }
+        Ok(())
+    }
+
+    /// What is known of a bounded job that ended; nothing if that cannot be read.
+    pub(crate) fn finished(&self) -> Option<Finished> {
+        let bytes = fs::read(self.path.join("finished")).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Keeps or forgets that a bounded job has ended.
+    pub(crate) fn set_finished(&self, finished: Option<&Finished>) -> Result<(), Error> {
+        let path = self.path.join("finished");
+        let outcome = match finished {
+            Some(finished) => self.write_finished(&path, finished),
+            None => match fs::remove_file(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                other => other,
+            },
+        };
+        outcome.map_err(|source| Error::StateFolder { path, source })
+    }
+
+    fn write_finished(&self, path: &Path, finished: &Finished) -> io::Result<()> {
+        fs::create_dir_all(&self.path)?;
+        let beside = path.with_extension("tmp");
+        let mut file = File::create(&beside)?;
+        file.write_all(&serde_json::to_vec(finished)?)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+/// The name as the name of a folder, different for different names.
+fn encoded(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => text.push(char::from(byte)),
+            // A dot may stand anywhere but at the front, where it would name or hide a folder.
+            b'.' if !text.is_empty() => text.push('.'),
+            _ => text.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    if text.is_empty() {
+        text.push('%');
+    }
+    if text.len() > NAME_BYTES_MAX {
+        text.truncate(NAME_BYTES_MAX);
+        text.push_str(&format!("%{:016x}", xxh3_64(name.as_bytes())));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_folders_are_safe_and_distinct() {
+        assert_eq!(encoded("insert-into_a.b.c"), "insert-into_a.b.c");
+        assert_eq!(encoded("../x y"), "%2e.%2fx%20y");
+        assert_eq!(encoded("ü"), "%c3%bc");
+        assert_eq!(encoded(""), "%");
+        let long = "x".repeat(300);
+        assert!(encoded(&long).len() < 255);
+        assert_ne!(encoded(&long), encoded(&format!("{long}y")));
+    }
+
+    #[test]
+    fn spill_files_do_not_survive_and_the_end_is_remembered() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = JobFolder::new(state.path(), "job", None);
+        folder.empty_spill(2).unwrap();
+        fs::write(folder.spill(1).join("rows"), "x").unwrap();
+        folder.empty_spill(2).unwrap();
+        assert_eq!(fs::read_dir(folder.spill(1)).unwrap().count(), 0);
+
+        assert_eq!(folder.finished(), None);
+        let finished = Finished { fingerprint: "f".to_owned(), epoch: 3 };
+        folder.set_finished(Some(&finished)).unwrap();
+        assert_eq!(folder.finished(), Some(finished));
+        folder.set_finished(None).unwrap();
+        folder.set_finished(None).unwrap();
+        assert_eq!(folder.finished(), None);
+    }
+}

@@ -1,0 +1,18 @@
+//! The counters of a job, as others see them.
+
+use shardlake_dataflow::Meters;
+
+use crate::JobCounters;
+
+/// The counters as they stand.
+pub(crate) fn counters(meters: &Meters, restarts: u64) -> JobCounters {
+    let last = meters.last_commit();
+    JobCounters {
+        sources: meters.sources(),
+        sinks: meters.sinks(),
+        last_epoch: last.map(|last| last.epoch),
+        last_commit_ms: last.map(|last| last.at_ms),
+        last_event_time_ms: last.and_then(|last| last.event_time_ms),
+        restarts,
+    }
+}

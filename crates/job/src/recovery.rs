@@ -1,0 +1,219 @@
+//! Where a job begins: what its sinks remember against what it is now.
+//!
+//! [`decide`] is pure. A sink that stores progress says where the job stood at its last commit
+//! there. With several sinks the checkpoint says what the last epoch was to commit to each: sinks
+//! that lack it get it first. Positions of another query are refused, never used and never dropped
+//! silently.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use shardlake_checkpoint::Checkpoint;
+use shardlake_connector::{Error, JobPosition, OptionKind, OptionSpec, Options, Progress};
+use shardlake_dataflow::FINISHED_KEY;
+
+use crate::folder::Finished;
+
+/// What is done with stored positions.
+pub(crate) const RECOVERY_MODE: OptionSpec = OptionSpec::new(
+    "shardlake.recovery.mode",
+    OptionKind::Word(&["exact", "replay", "fresh"]),
+    "'exact' resumes where the sinks stand and refuses what does not fit; 'replay' resumes a job \
+     whose sinks stand at different epochs from the oldest; 'fresh' reads the sources from the \
+     beginning.",
+)
+.default_value("exact");
+
+/// How strictly stored positions are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecoveryMode {
+    /// Resume exactly or refuse.
+    Exact,
+    /// Sinks that are ahead may see rows again.
+    Replay,
+    /// Ignore stored positions.
+    Fresh,
+}
+
+impl RecoveryMode {
+    pub(crate) fn from_options(options: &Options) -> Result<Self, Error> {
+        let given = options.text(&RECOVERY_MODE).unwrap_or_default().trim().to_ascii_lowercase();
+        match given.as_str() {
+            "exact" => Ok(Self::Exact),
+            "replay" => Ok(Self::Replay),
+            "fresh" => Ok(Self::Fresh),
+            other => Err(Error::job(format!(
+                "Invalid value for option '{}'. Supported values are [exact, replay, fresh], but \
+                 was: {other}",
+                RECOVERY_MODE.key
+            ))),
+        }
+    }
+}
+
+/// What a sink remembers.
+#[derive(Clone, Debug)]
+pub(crate) struct SinkMemory {
+    pub(crate) name: String,
+    pub(crate) stores_progress: bool,
+    pub(crate) progress: Option<Progress>,
+}
+
+/// Everything that is known about where a job stood.
+#[derive(Debug)]
+pub(crate) struct Memory<'a> {
+    pub(crate) job_name: &'a str,
+    pub(crate) fingerprint: &'a str,
+    pub(crate) sinks: Vec<SinkMemory>,
+    pub(crate) checkpoint: Option<Checkpoint>,
+    pub(crate) finished: Option<Finished>,
+    /// The last commit of an earlier run in this process.
+    pub(crate) last: Option<Progress>,
+}
+
+/// How to begin.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Beginning {
+    /// Sinks that are to get the checkpoint's epoch before anything else.
+    pub(crate) missing: Vec<usize>,
+    /// The first epoch.
+    pub(crate) epoch: u64,
+    /// Where the sources resume; none to read them from the beginning.
+    pub(crate) position: Option<JobPosition>,
+}
+
+/// Decides where the job begins.
+pub(crate) fn decide(memory: &Memory<'_>, mode: RecoveryMode) -> Result<Beginning, Error> {
+    let stored = || memory.sinks.iter().filter_map(|sink| sink.progress.as_ref());
+    let checkpoint = memory.checkpoint.as_ref().filter(|checkpoint| fits(checkpoint, memory));
+    let epochs = stored().chain(memory.last.as_ref()).map(|progress| progress.epoch);
+    let newest = epochs.chain(checkpoint.map(|c| c.progress.epoch)).max().unwrap_or(0);
+    let afresh = |missing| Beginning { missing, epoch: newest + 1, position: None };
+    if mode == RecoveryMode::Fresh {
+        return Ok(afresh(Vec::new()));
+    }
+    let (missing, target) = match checkpoint {
+        Some(checkpoint) => (missing_sinks(checkpoint, memory), Some(&checkpoint.progress)),
+        None => (Vec::new(), common_progress(memory, mode)?),
+    };
+    let Some(target) = target else { return Ok(afresh(missing)) };
+    if is_finished(target, memory.finished.as_ref()) {
+        return Ok(afresh(missing));
+    }
+    if target.fingerprint != memory.fingerprint {
+        return Err(refused(
+            memory.job_name,
+            "its sink holds the position of another query or of other sources",
+        ));
+    }
+    let position = Some(target.position.clone()).filter(|position| !position.is_empty());
+    Ok(Beginning { missing, epoch: newest + 1, position })
+}
+
+/// A refusal with the ways out.
+pub(crate) fn refused(job_name: &str, reason: &str) -> Error {
+    Error::job(format!(
+        "job '{job_name}' cannot resume: {reason}. SET 'pipeline.name' = '<another name>' to run it \
+         as a new job, or SET '{}' = 'fresh' to read its sources from the beginning",
+        RECOVERY_MODE.key
+    ))
+}
+
+/// Whether a checkpoint is of this job and not older than what its sinks have.
+fn fits(checkpoint: &Checkpoint, memory: &Memory<'_>) -> bool {
+    let names = || memory.sinks.iter().map(|sink| sink.name.as_str());
+    let stored = memory.sinks.iter().filter_map(|sink| sink.progress.as_ref());
+    checkpoint.job_name == memory.job_name
+        && checkpoint.sinks.iter().map(|sink| sink.name.as_str()).eq(names())
+        && stored.map(|progress| progress.epoch).max() <= Some(checkpoint.progress.epoch)
+}
+
+/// The sinks that may lack the checkpoint's epoch and have something to commit in it.
+fn missing_sinks(checkpoint: &Checkpoint, memory: &Memory<'_>) -> Vec<usize> {
+    let epoch = checkpoint.progress.epoch;
+    let has_it = |sink: &SinkMemory| sink.progress.as_ref().is_some_and(|p| p.epoch >= epoch);
+    // Sinks without progress are committed first: if any other has the epoch, they have it.
+    let any_has_it = memory.sinks.iter().any(has_it);
+    let sinks = memory.sinks.iter().zip(&checkpoint.sinks).enumerate();
+    sinks
+        .filter(|(_, (sink, made))| {
+            let something = made.results.iter().any(|result| !result.committable.is_empty());
+            let lacks_it = if sink.stores_progress { !has_it(sink) } else { !any_has_it };
+            something && lacks_it
+        })
+        .map(|(index, _)| index)
+        .collect()
+}
+
+/// Where all sinks stand, if they stand at the same epoch.
+fn common_progress<'a>(
+    memory: &'a Memory<'_>,
+    mode: RecoveryMode,
+) -> Result<Option<&'a Progress>, Error> {
+    let mut sinks = memory.sinks.iter().filter(|sink| sink.stores_progress);
+    let Some(first) = sinks.next() else { return Ok(memory.last.as_ref()) };
+    let mut oldest = first;
+    let mut differs = None;
+    for sink in sinks {
+        let epoch = |sink: &SinkMemory| sink.progress.as_ref().map(|progress| progress.epoch);
+        if epoch(sink) != epoch(first) {
+            differs = Some(sink);
+        }
+        if epoch(sink) < epoch(oldest) {
+            oldest = sink;
+        }
+    }
+    match differs {
+        Some(other) if mode != RecoveryMode::Replay => Err(refused(
+            memory.job_name,
+            &format!(
+                "its sinks {} and {} stand at different epochs, and the checkpoint that says what \
+                 was to be committed to each is not there; SET '{}' = 'replay' to resume from the \
+                 oldest, which shows rows to the others again",
+                first.name, other.name, RECOVERY_MODE.key
+            ),
+        )),
+        _ => Ok(oldest.progress.as_ref()),
+    }
+}
+
+fn is_finished(progress: &Progress, finished: Option<&Finished>) -> bool {
+    progress.position.contains_key(FINISHED_KEY)
+        || finished.is_some_and(|finished| {
+            finished.fingerprint == progress.fingerprint && progress.epoch <= finished.epoch
+        })
+}
+
+/// The stored lanes of one source; refused if the source does not read one of them.
+pub(crate) fn check_lanes(
+    job_name: &str,
+    source: &str,
+    stored: &BTreeMap<String, Value>,
+    lanes: &[String],
+) -> Result<(), Error> {
+    match stored.keys().find(|lane| !lanes.contains(lane)) {
+        Some(lane) => Err(refused(
+            job_name,
+            &format!("the stored position names {lane}, which source {source} does not read"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a stored position of a source that the job does not have.
+pub(crate) fn check_sources(
+    job_name: &str,
+    position: &JobPosition,
+    sources: &[String],
+) -> Result<(), Error> {
+    match position.keys().find(|name| *name != FINISHED_KEY && !sources.contains(name)) {
+        Some(name) => Err(refused(
+            job_name,
+            &format!("the stored position names source {name}, which the query does not read"),
+        )),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! Looks after one job: prepares, starts, restarts, ends it.
+//!
+//! A job has one supervisor thread, which owns everything of the job that can fail. It asks
+//! `checkpoint::restart` after each failure and decides nothing about failures itself.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::Builder;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::{Condvar, Mutex};
+use shardlake_checkpoint::{Decision, RestartPolicy, Restarts, checkpoint_folder};
+use shardlake_connector::{Error, JobIdentity, Options};
+use shardlake_dataflow::{Control, End, LastCommit, Meters, Settings, Wish};
+use shardlake_sql::plan::JobPlan;
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use crate::attempt::Attempt;
+use crate::folder::JobFolder;
+use crate::handle::{JobRecord, JobState};
+use crate::recovery::RecoveryMode;
+use crate::{Environment, JobHandle, JobStatus};
+
+/// A job that is about to start, and its record.
+pub(crate) struct Supervisor {
+    record: Arc<JobRecord>,
+    attempt: Attempt,
+    policy: RestartPolicy,
+    started: Instant,
+}
+
+/// A supervisor that has not started and what the user should be told.
+pub(crate) struct Planned {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) notices: Vec<String>,
+}
+
+/// Checks the job's settings. Does no I/O.
+pub(crate) fn plan(environment: &Environment, plan: JobPlan) -> Result<Planned, Error> {
+    let options: &Options = &plan.configuration;
+    let (settings, mut notices) = Settings::from_options(options)?;
+    let policy = RestartPolicy::from_options(options)?;
+    let mode = RecoveryMode::from_options(options)?;
+    let checkpoints = checkpoint_folder(options)?;
+    if plan.sources.iter().all(|source| source.source.is_bounded()) {
+        notices.clear();
+    }
+    let id = Uuid::new_v4();
+    let source_names = source_names(&plan);
+    let sink_names = plan.sinks.iter().map(|sink| sink.name.to_string()).collect();
+    let record = Arc::new(JobRecord {
+        id: id.simple().to_string(),
+        name: plan.name.clone(),
+        started_at_ms: wall_clock_ms(),
+        control: Control::default(),
+        meters: Meters::new(source_names.clone(), sink_names),
+        state: Mutex::new(JobState {
+            status: JobStatus::Initializing,
+            failure: None,
+            ended_at_ms: None,
+            restarts: 0,
+            splits: Vec::new(),
+        }),
+        changed: Condvar::new(),
+    });
+    let attempt = Attempt {
+        identity: JobIdentity {
+            name: plan.name.clone(),
+            id: record.id.clone(),
+            fingerprint: plan.fingerprint.clone(),
+        },
+        folder: JobFolder::new(&environment.state_dir, &plan.name, checkpoints),
+        plan,
+        settings,
+        mode,
+        source_names,
+        last: LastCommit::default(),
+        runtime: environment.runtime.clone(),
+        record: Arc::clone(&record),
+    };
+    let supervisor = Supervisor { record, attempt, policy, started: Instant::now() };
+    Ok(Planned { supervisor, notices })
+}
+
+/// The names of sources in positions: a table that is read twice gets a number the second time.
+fn source_names(plan: &JobPlan) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(plan.sources.len());
+    for source in &plan.sources {
+        let name = source.name.to_string();
+        let same = names.iter().filter(|known| known.split('#').next() == Some(&name)).count();
+        names.push(if same == 0 { name } else { format!("{name}#{}", same + 1) });
+    }
+    names
+}
+
+impl Supervisor {
+    /// The job, for others.
+    pub(crate) fn handle(&self) -> JobHandle {
+        JobHandle { record: Arc::clone(&self.record) }
+    }
+
+    /// Prepares the sinks and starts the job. Waits until the sinks are prepared.
+    pub(crate) fn start(self) -> Result<(), Error> {
+        let record = Arc::clone(&self.record);
+        let (prepared, outcome) = sync_channel(1);
+        let thread = Builder::new().name("job-supervisor".to_owned()).spawn(move || {
+            let record = Arc::clone(&self.record);
+            let ended = catch_unwind(AssertUnwindSafe(|| self.supervise(&prepared)));
+            if ended.is_err() {
+                let failure = "the job's supervisor panicked".to_owned();
+                end(&record, JobStatus::Failed, Some(failure));
+            }
+        });
+        let started = match thread {
+            Ok(_detached) => outcome
+                .recv()
+                .unwrap_or_else(|_| Err(Error::bug("the job's supervisor ended without a word"))),
+            Err(error) => {
+                Err(Error::transient("the operating system refused to start a thread")
+                    .caused_by(error))
+            }
+        };
+        if let Err(error) = &started {
+            end(&record, JobStatus::Failed, Some(error.report()));
+        }
+        started
+    }
+
+    fn supervise(mut self, prepared: &SyncSender<Result<(), Error>>) {
+        let sinks = self.attempt.prepare_sinks();
+        let go_on = sinks.is_ok();
+        if prepared.send(sinks).is_err() || !go_on {
+            return;
+        }
+        let seed = Uuid::new_v4().as_u64_pair().0;
+        let mut restarts = Restarts::new(self.policy, seed);
+        let job = &self.record.name;
+        info!(job, id = self.record.id, "started job");
+        loop {
+            let before = self.attempt.last_epoch();
+            let outcome = self.attempt.run();
+            if self.attempt.last_epoch() > before {
+                restarts.committed();
+            }
+            let failure = match outcome {
+                Ok(how) => {
+                    let cancelled = how == End::Cancelled;
+                    let status = if cancelled { JobStatus::Canceled } else { JobStatus::Finished };
+                    info!(job, status = status.as_str(), "ended job");
+                    return end(&self.record, status, None);
+                }
+                Err(failure) => failure,
+            };
+            if self.record.control.wish() == Wish::Cancel {
+                return end(&self.record, JobStatus::Canceled, Some(failure.report()));
+            }
+            let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            match restarts.failed(failure.fault(), now_ms) {
+                Decision::Restart { after_ms } => {
+                    warn!(job, after_ms, error = failure.report(), "restarting job");
+                    self.record.update(|state| {
+                        state.status = JobStatus::Restarting;
+                        state.failure = Some(failure.report());
+                        state.restarts += 1;
+                    });
+                    if self.record.control.wait(Duration::from_millis(after_ms)) != Wish::Run {
+                        // Nothing runs that could be committed.
+                        return end(&self.record, JobStatus::Canceled, Some(failure.report()));
+                    }
+                }
+                Decision::Fail { reason } => {
+                    error!(job, reason, error = failure.report(), "job failed");
+                    return end(&self.record, JobStatus::Failed, Some(failure.report()));
+                }
+            }
+            self.attempt.mode = match self.attempt.mode {
+                // Only the first start is fresh: later ones continue what it began.
+                RecoveryMode::Fresh => RecoveryMode::Exact,
+                mode @ (RecoveryMode::Exact | RecoveryMode::Replay) => mode,
+            };
+        }
+    }
+}
+
+/// The job has ended for good.
+fn end(record: &JobRecord, status: JobStatus, failure: Option<String>) {
+    record.update(|state| {
+        state.status = status;
+        state.failure = failure.or(state.failure.take());
+        state.ended_at_ms = Some(wall_clock_ms());
+        state.splits = Vec::new();
+    });
+}
+
+/// Milliseconds since 1970.
+fn wall_clock_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
