@@ -103,13 +103,13 @@ fn memory_pool(configuration: &Configuration) -> Result<Arc<Pool>, Diagnostic> {
 
 /// A bounded query, ready to run.
 pub struct BatchQuery {
-    session: BatchSession,
+    session: Arc<BatchSession>,
     plan: LogicalPlan,
     schema: TableSchema,
 }
 
 impl BatchQuery {
-    pub(crate) fn new(session: BatchSession, plan: LogicalPlan, columns: Vec<Column>) -> Self {
+    pub(crate) fn new(session: Arc<BatchSession>, plan: LogicalPlan, columns: Vec<Column>) -> Self {
         let schema = TableSchema { columns, primary_key: Vec::new() };
         Self { session, plan, schema }
     }

@@ -12,6 +12,7 @@ mod resolve;
 mod store;
 
 pub use connectors::Connectors;
+pub(crate) use lake::lake_error;
 pub(crate) use like::derive_like;
 pub use resolve::{PlannerContext, Resolved, ResolvedColumn, ResolvedTable, ResolvedView};
 pub(crate) use store::{CatalogStore, DEFAULT_CATALOG, DEFAULT_DATABASE};

@@ -32,6 +32,7 @@ use arrow::datatypes::{
 use chrono::FixedOffset;
 use chrono_tz::Tz;
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
+use datafusion::logical_expr::type_coercion::binary::type_union_coercion;
 use datafusion::logical_expr::{
     AggregateUDF, ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature, Volatility, WindowUDF,
@@ -40,7 +41,10 @@ use datafusion::logical_expr::{
 use crate::session::SessionZone;
 
 pub(crate) use encode::sha256_hex;
-pub(crate) use moment::{instant_of_local, local_of_instant, text_of_boolean, text_of_moment};
+pub(crate) use moment::{
+    CUT_MOMENT, CUT_TEXT, PAD_TEXT, instant_of_local, local_of_instant, text_of_boolean,
+    text_of_moment,
+};
 
 /// The zone in which instants are stored.
 pub(crate) const UTC: &str = "+00:00";
@@ -394,10 +398,7 @@ fn common_type(definition: &Definition, given: &[DataType]) -> Result<Option<Dat
         }
         common = Some(match common {
             None => data_type.clone(),
-            Some(so_far) => datafusion::logical_expr::type_coercion::binary::type_union_coercion(
-                &so_far, data_type,
-            )
-            .ok_or_else(|| {
+            Some(so_far) => type_union_coercion(&so_far, data_type).ok_or_else(|| {
                 DataFusionError::Plan(format!(
                     "Cannot apply '{}': {so_far} and {data_type} have no common type",
                     definition.name.to_uppercase()
@@ -483,7 +484,8 @@ impl FunctionRegistry {
             .chain(math::definitions())
             .chain(time::definitions())
             .chain(encode::definitions())
-            .chain(json::definitions());
+            .chain(json::definitions())
+            .chain(moment::definitions());
         for definition in ours {
             scalars.insert(definition.name.to_owned(), Arc::new(definition.into_udf()));
         }

@@ -129,7 +129,7 @@ pub async fn plan_query(
     context: &PlannerContext,
     query: &Query,
 ) -> Result<PlannedQuery, Diagnostic> {
-    let session = BatchSession::new(&context.configuration)?;
+    let session = Arc::new(BatchSession::new(&context.configuration)?);
     let bound = bind(context, &session, query).await?;
     let BoundQuery { plan, columns, canonical } = bound;
     let plan = with_arrow_types(plan)?;
@@ -138,7 +138,7 @@ pub async fn plan_query(
     }
     check_streamable(&plan)?;
     Ok(PlannedQuery::Streaming(StreamingQuery {
-        session: Arc::new(session),
+        session,
         changelog: changelog_scan(&plan),
         plan,
         schema: TableSchema { columns, primary_key: Vec::new() },

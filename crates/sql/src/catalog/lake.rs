@@ -97,18 +97,13 @@ impl LakeCatalog {
 }
 
 /// Words for a failure of the lake, with its causes.
-fn lake_error(error: &LakeError) -> Diagnostic {
+pub(crate) fn lake_error(error: &LakeError) -> Diagnostic {
     let code = match error {
         LakeError::NotFound(_) => Code::ObjectNotFound,
         LakeError::AlreadyExists(_) => Code::ObjectExists,
         LakeError::Invalid(_) => Code::TableDefinition,
         LakeError::Bug(_) => Code::Internal,
-        LakeError::Storage { .. }
-        | LakeError::Conflict { .. }
-        | LakeError::Fenced { .. }
-        | LakeError::FilesRemoved { .. }
-        | LakeError::Corrupt { .. }
-        | LakeError::IndexMemory { .. } => Code::CatalogAccess,
+        _ => Code::CatalogAccess,
     };
     let mut message = error.to_string();
     let mut cause = std::error::Error::source(error);

@@ -1,5 +1,6 @@
 //! Functions from numbers with a fraction to numbers with a fraction.
 
+use std::f64::consts;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int32Array, StringArray};
@@ -53,12 +54,8 @@ pub(super) fn definitions() -> Vec<Definition> {
         Definition::new("power", &[Double, Double], Returns::Double, power),
         Definition::new("atan2", &[Double, Double], Returns::Double, atan2),
         Definition::new("log", &[Double, Double], Returns::Double, log).required(1),
-        Definition::new("pi", &[], Returns::Double, |arguments| {
-            constant(arguments, std::f64::consts::PI)
-        }),
-        Definition::new("e", &[], Returns::Double, |arguments| {
-            constant(arguments, std::f64::consts::E)
-        }),
+        Definition::new("pi", &[], Returns::Double, |arguments| constant(arguments, consts::PI)),
+        Definition::new("e", &[], Returns::Double, |arguments| constant(arguments, consts::E)),
         Definition::new("bin", &[BigInt], Returns::Text, bin),
         Definition::new("rand", &[Int], Returns::Double, rand).required(0).volatile(),
         Definition::new("rand_integer", &[Int], Returns::Int, rand_integer).volatile(),

@@ -2,18 +2,66 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, PrimitiveArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, PrimitiveArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, Int32Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
-    TimestampNanosecondType,
+    DataType, Date32Type, Int32Type, Int64Type, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType, TimestampNanosecondType,
 };
 use chrono::{DateTime, LocalResult, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
 use datafusion::common::{Result, exec_err};
 
-use super::Parameter::{Any, Boolean, Int, Moment};
-use super::{Definition, Returns, UTC, UTC_ZONE};
+use super::Parameter::{Any, Boolean, Int, Moment, Text};
+use super::{Arguments, Definition, Returns, UTC, UTC_ZONE};
 use crate::session::SessionZone;
+
+/// Keeps some digits of a second: the second half of a cast to a type of that precision.
+pub(crate) const CUT_MOMENT: &str = "__cut_moment";
+
+/// Keeps the first characters: the second half of `CAST(x AS VARCHAR(n))`.
+pub(crate) const CUT_TEXT: &str = "__cut_text";
+
+/// Keeps the first characters or pads: the second half of `CAST(x AS CHAR(n))`.
+pub(crate) const PAD_TEXT: &str = "__pad_text";
+
+/// The functions that a query cannot name; casts are rewritten to them.
+pub(super) fn definitions() -> Vec<Definition> {
+    vec![
+        Definition::new(CUT_MOMENT, &[Any, Int], Returns::Like(0), cut_moment),
+        Definition::new(CUT_TEXT, &[Text, Int], Returns::Text, |arguments| {
+            let (text, len) = (arguments.text(0)?, arguments.int(1)?);
+            arguments.each_text(|row| {
+                let len = usize::try_from(len.value(row)).unwrap_or(0);
+                Ok(Some(text.value(row).chars().take(len).collect()))
+            })
+        }),
+        Definition::new(PAD_TEXT, &[Text, Int], Returns::Text, |arguments| {
+            let (text, len) = (arguments.text(0)?, arguments.int(1)?);
+            arguments.each_text(|row| {
+                let len = usize::try_from(len.value(row)).unwrap_or(0);
+                let padded = text.value(row).chars().chain(std::iter::repeat(' '));
+                Ok(Some(padded.take(len).collect()))
+            })
+        }),
+        local_of_instant(),
+        instant_of_local(),
+        text_of_boolean(),
+        text_of_moment(),
+    ]
+}
+
+/// Times of six digits become times of fewer; earlier ones are cut towards the past.
+fn cut_moment(arguments: &Arguments<'_>) -> Result<ArrayRef> {
+    let (column, digits) = (arguments.any(0)?, arguments.int(1)?);
+    let micros = cast(column, &DataType::Int64)?;
+    let micros = micros.as_primitive::<Int64Type>();
+    let cut = arguments.each::<i64, Int64Array>(|row| {
+        let surplus = u32::try_from(6 - digits.value(row).clamp(0, 6)).unwrap_or(0);
+        let micros = micros.value(row);
+        Ok(Some(micros - micros.rem_euclid(10_i64.pow(surplus))))
+    })?;
+    Ok(cast(&cut, column.data_type())?)
+}
 
 /// The wall clock in the session's zone at an instant: `CAST(TIMESTAMP_LTZ AS TIMESTAMP)`.
 pub(crate) fn local_of_instant() -> Definition {

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array};
+use arrow::compute::kernels::numeric::rem;
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{
     DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Float64Type, Int64Type,
 };
+use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 
 use super::Parameter::{Common, Int, Number};
@@ -199,9 +201,9 @@ fn power_of_ten(exponent: i32) -> Option<i128> {
 
 fn modulo(arguments: &Arguments<'_>) -> Result<ArrayRef> {
     let (left, right) = (arguments.any(0)?, arguments.any(1)?);
-    match arrow::compute::kernels::numeric::rem(left, right) {
+    match rem(left, right) {
         Ok(rest) => Ok(cast(&rest, arguments.return_type)?),
-        Err(arrow::error::ArrowError::DivideByZero) => exec_err!("Division by zero"),
+        Err(ArrowError::DivideByZero) => exec_err!("Division by zero"),
         Err(other) => Err(other.into()),
     }
 }

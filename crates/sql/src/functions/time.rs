@@ -19,6 +19,8 @@ use super::time_pattern::{DEFAULT, TimePattern};
 use super::{Arguments, Definition, Returns, UTC, zone_of};
 use crate::session::SessionZone;
 
+type Part = fn(&Arguments<'_>) -> Result<ArrayRef>;
+
 pub(super) fn definitions() -> Vec<Definition> {
     let mut all = vec![
         Definition::new("date_format", &[Moment, Text], Returns::Text, date_format),
@@ -37,7 +39,7 @@ pub(super) fn definitions() -> Vec<Definition> {
         Definition::new("__floor_to", &[Text, Moment], Returns::Timestamp, floor_to),
         Definition::new("__ceil_to", &[Text, Moment], Returns::Timestamp, ceil_to),
     ];
-    let parts: [(&'static str, fn(&Arguments<'_>) -> Result<ArrayRef>); 10] = [
+    let parts: [(&'static str, Part); 10] = [
         ("year", |arguments| part(arguments, "YEAR")),
         ("quarter", |arguments| part(arguments, "QUARTER")),
         ("month", |arguments| part(arguments, "MONTH")),

@@ -12,7 +12,9 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{
     Cast, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, TableSource,
 };
-use datafusion::sql::planner::{NullOrdering, ParserOptions, SqlToRel};
+use datafusion::sql::planner::{
+    NullOrdering, ParserOptions, PlannerContext as SqlContext, SqlToRel,
+};
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, SelectItem, SetExpr, Statement};
 use shardlake_change::Column;
 use shardlake_connector::TableDefinition;
@@ -166,7 +168,7 @@ async fn table_source(
     let definition = &table.definition;
     let lake = table.connector.as_deref() == Some("iceberg");
     let (scan, origin) = if lake {
-        let (provider, types) = lake_table(&table).await?;
+        let (provider, types) = lake_table(context, &table).await?;
         let table: Arc<TypedTable> = Arc::new(TypedTable::new(provider, types));
         (provider_as_source(table), "lake".to_owned())
     } else {
@@ -326,7 +328,7 @@ fn computed_column(
     let scope = QueryScope::new(Arc::clone(&session.functions), session.options(), BTreeMap::new());
     let planner = SqlToRel::new_with_options(&scope, parser_options());
     let planned = planner
-        .sql_to_expr(parsed, input.schema(), &mut datafusion::sql::planner::PlannerContext::new())
+        .sql_to_expr(parsed, input.schema(), &mut SqlContext::new())
         .map_err(|error| diagnostic(&error).with_detail(format!("In computed column '{name}'.")))?;
     Ok(planned.alias(name))
 }

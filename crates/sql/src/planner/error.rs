@@ -83,6 +83,18 @@ fn plan_diagnostic(message: &str) -> Diagnostic {
     {
         return Diagnostic::object_not_found(name);
     }
+    if let Some((_, rest)) =
+        message.split_once("No function matches the given name and argument types '")
+        && let Some((call, _)) = rest.split_once('\'')
+        && let Some((name, types)) = call.split_once('(')
+    {
+        let name = name.to_uppercase();
+        let message = format!(
+            "SQL validation failed. Cannot apply '{name}' to arguments of type '{name}({types}'"
+        );
+        return Diagnostic::new(Code::TypeMismatch, message)
+            .with_hint("Check the number of the arguments and CAST them to the types it takes.");
+    }
     Diagnostic::new(Code::TypeMismatch, format!("SQL validation failed. {message}"))
 }
 

@@ -36,11 +36,13 @@ pub(super) fn sink_plan(
     let targets = target_columns(insert, columns)?;
     let filled: Vec<&Column> = targets.iter().filter_map(|index| columns.get(*index)).collect();
     check_types(sink, query, &filled)?;
-    let read: Vec<Expr> = query
+    let read: Vec<(Expr, &DataType)> = query
         .plan
         .schema()
         .iter()
-        .map(|(table, field)| Expr::Column(ColumnName::new(table.cloned(), field.name())))
+        .map(|(table, field)| {
+            (Expr::Column(ColumnName::new(table.cloned(), field.name())), field.data_type())
+        })
         .collect();
     let mut outputs = Vec::with_capacity(columns.len());
     for (index, column) in columns.iter().enumerate() {
@@ -48,7 +50,7 @@ pub(super) fn sink_plan(
         let source = position.and_then(|position| read.get(position));
         let target = column.data_type.to_arrow();
         outputs.push(match source {
-            Some(source) => convert(source.clone(), target).alias(&column.name),
+            Some((source, from)) => convert(source.clone(), from, target).alias(&column.name),
             None if column.nullable => null(&target)?.alias(&column.name),
             None => {
                 let message = format!(
@@ -64,9 +66,8 @@ pub(super) fn sink_plan(
     project(query.plan.clone(), outputs)
 }
 
-/// A cast that the optimizer removes where the types are the same already.
-fn convert(expr: Expr, target: DataType) -> Expr {
-    Expr::Cast(Cast::new(Box::new(expr), target))
+fn convert(expr: Expr, from: &DataType, target: DataType) -> Expr {
+    if from == &target { expr } else { Expr::Cast(Cast::new(Box::new(expr), target)) }
 }
 
 fn null(target: &DataType) -> Result<Expr, Diagnostic> {

@@ -1,17 +1,130 @@
 //! Tables of the lake: found by the options of their definition, read by the lake's own provider.
+//!
+//! A table that does not exist yet is made when it is first planned, as its sink would make it.
 
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use shardlake_change::LogicalType;
+use shardlake_iceberg_table::{
+    AsOf, Catalog as _, Error as LakeError, HadoopCatalog, IcebergTableProvider, Table, TableName,
+};
 
-use crate::catalog::ResolvedTable;
-use crate::diagnostic::Diagnostic;
+use super::insert::sink_definition;
+use crate::catalog::{PlannerContext, ResolvedTable, lake_error};
+use crate::diagnostic::{Code, Diagnostic};
 
-/// What reads a table of connector `iceberg` or one of its metadata tables, and its column types.
-#[expect(clippy::unused_async, reason = "reading the lake's metadata waits")]
+/// Options that say what is read, not how the table is stored; a sink does not know them.
+const READ_OPTIONS: [&str; 5] = ["snapshot-id", "as-of-timestamp", "tag", "branch", "streaming"];
+
+/// What reads a table of connector `iceberg`, and the types of its columns.
 pub(super) async fn lake_table(
+    context: &PlannerContext,
     table: &ResolvedTable,
 ) -> Result<(Arc<dyn TableProvider>, Vec<LogicalType>), Diagnostic> {
-    Err(Diagnostic::unsupported(&format!("Reading the Iceberg table '{}'", table.name)))
+    let as_of = as_of(table)?;
+    if let Some(kind) = &table.metadata_table {
+        let what = format!("The metadata table '{}${kind}'", table.name);
+        return Err(Diagnostic::unsupported(&what));
+    }
+    let lake = open(context, table).await?;
+    let current = as_of == AsOf::Current;
+    let provider = IcebergTableProvider::new(lake, &as_of).map_err(|error| lake_error(&error))?;
+    let declared = &table.definition.schema;
+    // A state of the past has the columns of its time; the current one has those declared.
+    if !current {
+        let types = provider.schema();
+        let types = types.fields().iter().map(|field| {
+            let declared = declared.index_of(field.name());
+            let declared = declared.and_then(|index| declared_type(table, index));
+            declared.or_else(|| super::from_arrow(field.data_type())).unwrap_or(LogicalType::String)
+        });
+        let types = types.collect();
+        return Ok((Arc::new(provider), types));
+    }
+    let provider = provider.with_declared(declared).map_err(|error| lake_error(&error))?;
+    let types = declared.columns.iter().map(|column| column.data_type.clone()).collect();
+    Ok((Arc::new(provider), types))
+}
+
+fn declared_type(table: &ResolvedTable, index: usize) -> Option<LogicalType> {
+    Some(table.definition.schema.columns.get(index)?.data_type.clone())
+}
+
+/// The newest state of the table, made first if it does not exist.
+async fn open(context: &PlannerContext, table: &ResolvedTable) -> Result<Table, Diagnostic> {
+    let options = &table.definition.options;
+    let refuse = |message: String| Diagnostic::new(Code::TableOptions, message);
+    match options.get("catalog-type") {
+        None | Some("hadoop") => {}
+        Some(other) => {
+            return Err(Diagnostic::unsupported(&format!("Iceberg catalog type '{other}'"))
+                .with_hint("Use 'catalog-type' = 'hadoop' with a 'warehouse' on a local disk."));
+        }
+    }
+    let warehouse = options.get("warehouse").ok_or_else(|| {
+        refuse(
+            "One or more required options are missing.\n\nMissing required options are:\n\nwarehouse"
+                .to_owned(),
+        )
+    })?;
+    let name = TableName::new(
+        options.get("catalog-database").unwrap_or(&table.name.database),
+        options.get("catalog-table").unwrap_or(&table.name.object),
+    );
+    let catalog = HadoopCatalog::new(warehouse).map_err(|error| lake_error(&error))?;
+    match catalog.load(&name).await {
+        Err(LakeError::NotFound(_)) => {
+            prepare(context, table).await?;
+            catalog.load(&name).await.map_err(|error| lake_error(&error))
+        }
+        loaded => loaded.map_err(|error| lake_error(&error)),
+    }
+}
+
+/// Has the sink make the table.
+async fn prepare(context: &PlannerContext, table: &ResolvedTable) -> Result<(), Diagnostic> {
+    let factory = context.connectors.sink(&table.name, table.connector.as_deref())?;
+    let mut definition = sink_definition(table);
+    for key in READ_OPTIONS {
+        definition.options.remove(key);
+    }
+    let sink = factory.create(&definition).map_err(|error| Diagnostic::connector(&error))?;
+    sink.prepare().await.map_err(|error| Diagnostic::connector(&error))
+}
+
+/// Which state of the table the options ask for.
+fn as_of(table: &ResolvedTable) -> Result<AsOf, Diagnostic> {
+    let options = &table.definition.options;
+    if options.get("streaming").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return Err(Diagnostic::unsupported("Reading an Iceberg table with 'streaming' = 'true'")
+            .with_hint("Leave the option out to read the current snapshot."));
+    }
+    let number = |key: &str, value: &str| {
+        value.trim().parse::<i64>().map_err(|_| {
+            let message = format!("Could not parse value '{value}' for key '{key}'.");
+            Diagnostic::new(Code::TableOptions, message)
+        })
+    };
+    let mut asked = Vec::new();
+    if let Some(id) = options.get("snapshot-id") {
+        asked.push(AsOf::SnapshotId(number("snapshot-id", id)?));
+    }
+    if let Some(time) = options.get("as-of-timestamp") {
+        asked.push(AsOf::TimestampMs(number("as-of-timestamp", time)?));
+    }
+    for key in ["tag", "branch"] {
+        if let Some(name) = options.get(key) {
+            asked.push(AsOf::Reference(name.to_owned()));
+        }
+    }
+    match (asked.pop(), asked.is_empty()) {
+        (None, _) => Ok(AsOf::Current),
+        (Some(one), true) => Ok(one),
+        (Some(_), false) => {
+            let message = "Only one of 'snapshot-id', 'as-of-timestamp', 'tag' and 'branch' can be \
+                           given.";
+            Err(Diagnostic::new(Code::TableOptions, message))
+        }
+    }
 }

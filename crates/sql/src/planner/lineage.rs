@@ -5,11 +5,15 @@
 
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::datasource::DefaultTableSource;
-use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableScan, TableSource};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    Distinct, Expr, ExprSchemable as _, LogicalPlan, TableScan, TableSource,
+};
 use shardlake_change::{Column, LogicalType};
 
 use super::table::{SourceTable, TypedTable};
 use super::types::from_arrow;
+use crate::functions::{CUT_MOMENT, CUT_TEXT, PAD_TEXT};
 
 /// The columns of a plan: names, Flink types, whether they may be NULL. `None` in place of a column
 /// whose Arrow type has no counterpart.
@@ -120,6 +124,34 @@ pub(crate) fn type_of(
         }
         Expr::Alias(alias) => type_of(&alias.expr, schema, input),
         Expr::Literal(..) => text_type(std::iter::once(Some(literal_length(expr)))),
+        Expr::ScalarFunction(call) => function_type(call, schema),
+        _ => None,
+    }
+}
+
+/// The type of a call whose Arrow type does not tell a length or a precision.
+fn function_type(call: &ScalarFunction, schema: &DFSchema) -> Option<LogicalType> {
+    let size = || match call.args.get(1) {
+        Some(Expr::Literal(ScalarValue::Int32(Some(size)), _)) => u32::try_from(*size).ok(),
+        _ => None,
+    };
+    match call.name() {
+        CUT_TEXT => size().map(LogicalType::VarChar),
+        PAD_TEXT => size().map(LogicalType::Char),
+        CUT_MOMENT => {
+            let digits = u8::try_from(size()?).ok()?;
+            match from_arrow(&call.args.first()?.get_type(schema).ok()?)? {
+                LogicalType::Time(_) => Some(LogicalType::Time(digits)),
+                LogicalType::Timestamp(_) => Some(LogicalType::Timestamp(digits)),
+                LogicalType::TimestampLtz(_) => Some(LogicalType::TimestampLtz(digits)),
+                _ => None,
+            }
+        }
+        "to_timestamp" | "localtimestamp" => Some(LogicalType::Timestamp(3)),
+        "to_timestamp_ltz" | "current_timestamp" | "now" | "current_row_timestamp" | "proctime" => {
+            Some(LogicalType::TimestampLtz(3))
+        }
+        "localtime" | "current_time" => Some(LogicalType::Time(0)),
         _ => None,
     }
 }

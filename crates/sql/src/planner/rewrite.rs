@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 use shardlake_change::LogicalType;
 
 use super::types::logical_type;
+use crate::functions::{CUT_MOMENT, CUT_TEXT, PAD_TEXT};
 
 /// A query as DataFusion is to plan it, and the names in its `FROM` clauses.
 pub(super) struct Rewritten {
@@ -64,13 +65,16 @@ impl VisitorMut for Rewriter {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let mut names = BTreeSet::new();
         for (index, item) in select.projection.iter_mut().enumerate() {
-            if let SelectItem::UnnamedExpr(expr) = item
-                && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
-            {
-                let expr = std::mem::replace(expr, Expr::value(Value::Null));
-                *item = SelectItem::ExprWithAlias { expr, alias: expression_name(index) };
-            }
+            let SelectItem::UnnamedExpr(expr) = item else { continue };
+            let alias = match column_name(expr) {
+                None => expression_name(index),
+                Some(name) if names.insert(name.clone()) => continue,
+                Some(name) => unique_name(&name, &mut names),
+            };
+            let expr = std::mem::replace(expr, Expr::value(Value::Null));
+            *item = SelectItem::ExprWithAlias { expr, alias };
         }
         ControlFlow::Continue(())
     }
@@ -86,10 +90,31 @@ impl VisitorMut for Rewriter {
         match expr {
             Expr::Function(function) => quote_unit(function),
             Expr::Floor { .. } | Expr::Ceil { .. } => floor_or_ceil(expr),
-            Expr::Cast { .. } => cut_text(expr),
+            Expr::Cast { .. } => cut_to_type(expr),
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// The name of the column that an expression is.
+fn column_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(name) => Some(name.value.clone()),
+        Expr::CompoundIdentifier(parts) => parts.last().map(|name| name.value.clone()),
+        _ => None,
+    }
+}
+
+/// A column that is selected again is called `id0`, then `id1`.
+fn unique_name(name: &str, names: &mut BTreeSet<String>) -> Ident {
+    let mut suffix = 0;
+    loop {
+        let candidate = format!("{name}{suffix}");
+        if names.insert(candidate.clone()) {
+            return Ident::with_quote('`', candidate);
+        }
+        suffix += 1;
     }
 }
 
@@ -208,15 +233,23 @@ fn floor_or_ceil(expr: &mut Expr) {
     *expr = call(name, vec![unit, argument]);
 }
 
-/// `CAST(x AS VARCHAR(n))` keeps the first n characters, `CAST(x AS CHAR(n))` also pads with blanks.
-fn cut_text(expr: &mut Expr) {
+/// A cast to a type with a length or a precision, which Arrow's types have not, is followed by a cut:
+/// `VARCHAR(n)` keeps n characters, `CHAR(n)` also pads with blanks, `TIMESTAMP(3)` keeps milliseconds.
+fn cut_to_type(expr: &mut Expr) {
     let Expr::Cast { data_type, .. } = expr else { return };
-    let (name, len) = match logical_type(data_type) {
-        Ok(LogicalType::VarChar(len)) => ("left", len),
-        Ok(LogicalType::Char(len)) => ("rpad", len),
+    let (name, size) = match logical_type(data_type) {
+        Ok(LogicalType::VarChar(len)) => (CUT_TEXT, len),
+        Ok(LogicalType::Char(len)) => (PAD_TEXT, len),
+        Ok(
+            LogicalType::Timestamp(digits)
+            | LogicalType::TimestampLtz(digits)
+            | LogicalType::Time(digits),
+        ) if digits < 6 => (CUT_MOMENT, u32::from(digits)),
         _ => return,
     };
-    *data_type = DataType::String(None);
+    if name != CUT_MOMENT {
+        *data_type = DataType::String(None);
+    }
     let cast = std::mem::replace(expr, Expr::value(Value::Null));
-    *expr = call(name, vec![cast, Expr::value(Value::Number(len.to_string(), false))]);
+    *expr = call(name, vec![cast, Expr::value(Value::Number(size.to_string(), false))]);
 }
