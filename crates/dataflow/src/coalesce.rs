@@ -11,49 +11,60 @@ const ROW_COUNT_MIN: usize = 1_024;
 /// Joined batches have at most so many rows more than [`ROW_COUNT_MIN`].
 const ROW_COUNT_MAX: usize = 4_096;
 
-/// Joins small batches of one epoch, in order.
-#[derive(Default)]
-pub(crate) struct Coalescer {
+/// A batch that is to be passed on, with the tokens of the batches that it was made of.
+pub(crate) type Ready<T> = (ChangeBatch, Vec<T>);
+
+/// Joins small batches of one epoch, in order. Each comes with a token.
+pub(crate) struct Coalescer<T> {
     waiting: Vec<ChangeBatch>,
+    tokens: Vec<T>,
     row_count: usize,
 }
 
-impl Coalescer {
+impl<T> Default for Coalescer<T> {
+    fn default() -> Self {
+        Self { waiting: Vec::new(), tokens: Vec::new(), row_count: 0 }
+    }
+}
+
+impl<T> Coalescer<T> {
     /// Adds a batch. What comes back is to be passed on now, in order.
-    pub(crate) fn push(&mut self, batch: ChangeBatch) -> Result<Vec<ChangeBatch>, Error> {
+    pub(crate) fn push(&mut self, batch: ChangeBatch, token: T) -> Result<Vec<Ready<T>>, Error> {
         let same_columns =
             self.waiting.first().is_none_or(|first| first.schema() == batch.schema());
         let large = batch.row_count() >= ROW_COUNT_MIN;
-        let mut out = Vec::new();
+        let mut ready = Vec::new();
         if large || !same_columns {
-            out.extend(self.flush()?);
+            ready.extend(self.flush()?);
         }
         if large {
-            out.push(batch);
-            return Ok(out);
+            ready.push((batch, vec![token]));
+            return Ok(ready);
         }
         if batch.row_count() > 0 {
             self.row_count += batch.row_count();
             self.waiting.push(batch);
+            self.tokens.push(token);
         }
         if self.row_count >= ROW_COUNT_MAX {
-            out.extend(self.flush()?);
+            ready.extend(self.flush()?);
         }
-        Ok(out)
+        Ok(ready)
     }
 
     /// What is still waiting, as one batch.
-    pub(crate) fn flush(&mut self) -> Result<Option<ChangeBatch>, Error> {
+    pub(crate) fn flush(&mut self) -> Result<Option<Ready<T>>, Error> {
         self.row_count = 0;
+        let tokens = std::mem::take(&mut self.tokens);
         if self.waiting.len() <= 1 {
-            return Ok(self.waiting.pop());
+            return Ok(self.waiting.pop().map(|batch| (batch, tokens)));
         }
         let batches = std::mem::take(&mut self.waiting);
         let Some(first) = batches.first() else { return Ok(None) };
         let joined = ChangeBatch::concat(&first.schema(), &batches).map_err(|error| {
             Error::bug("batches of the same columns cannot be joined").caused_by(error)
         })?;
-        Ok(Some(joined))
+        Ok(Some((joined, tokens)))
     }
 }
 
@@ -77,10 +88,10 @@ mod tests {
     fn small_batches_are_joined_and_order_stays() {
         let mut coalescer = Coalescer::default();
         for id in 0..5 {
-            assert!(coalescer.push(batch(id..id + 1)).unwrap().is_empty());
+            assert!(coalescer.push(batch(id..id + 1), id).unwrap().is_empty());
         }
-        let out = coalescer.push(batch(5..2_000)).unwrap();
-        assert_eq!(out, [batch(0..5), batch(5..2_000)]);
+        let ready = coalescer.push(batch(5..2_000), 5).unwrap();
+        assert_eq!(ready, [(batch(0..5), vec![0, 1, 2, 3, 4]), (batch(5..2_000), vec![5])]);
         assert_eq!(coalescer.flush().unwrap(), None);
     }
 
@@ -89,8 +100,8 @@ mod tests {
         let mut coalescer = Coalescer::default();
         let mut sizes = Vec::new();
         for start in (0..10_000).step_by(1_000) {
-            let out = coalescer.push(batch(start..start + 1_000)).unwrap();
-            sizes.extend(out.iter().map(ChangeBatch::row_count));
+            let ready = coalescer.push(batch(start..start + 1_000), ()).unwrap();
+            sizes.extend(ready.iter().map(|(batch, _)| batch.row_count()));
         }
         assert_eq!(sizes, [5_000, 5_000]);
     }

@@ -96,7 +96,7 @@ mod tests {
             check(&[("parallelism.default", "2"), ("shardlake.memory.size", "8mb")]),
             "2 workers, 4194304 + 4194304"
         );
-        insta::assert_snapshot!(check(&[("parallelism.default", "0")]), @"The value of option 'parallelism.default' must larger than -1, but is 0");
+        insta::assert_snapshot!(check(&[("parallelism.default", "0")]), @"The value of option 'parallelism.default' must larger than 0, but is 0");
         insta::assert_snapshot!(check(&[("shardlake.memory.size", "1mb")]), @"The value of option 'shardlake.memory.size' must be at least 4 mb, but is 1048576 bytes");
     }
 }

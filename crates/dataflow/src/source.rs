@@ -21,7 +21,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 
 use crate::batch::{Batch, weight_bytes};
-use crate::coalesce::Coalescer;
+use crate::coalesce::{Coalescer, Ready};
 use crate::meters::Meter;
 use crate::run::{Shared, waker};
 
@@ -142,7 +142,8 @@ struct LaneReader {
     lane: usize,
     data_capability: Capability<u64>,
     mark_capability: Capability<u64>,
-    coalescer: Coalescer,
+    /// Small batches that wait for more, with their sizes.
+    coalescer: Coalescer<usize>,
     /// Whether all rows so far belong to complete transactions.
     at_boundary: bool,
     /// The last boundary that no mark has carried yet.
@@ -197,12 +198,7 @@ impl LaneReader {
                     self.flush(data)?;
                     return Ok(Next::Idle);
                 }
-                Some(SourceEvent::Rows(batch)) => {
-                    self.at_boundary = false;
-                    for batch in self.coalescer.push(batch)? {
-                        self.emit(batch, data);
-                    }
-                }
+                Some(SourceEvent::Rows(batch)) => self.read(batch, data)?,
                 Some(SourceEvent::Boundary(boundary)) => self.reach(boundary),
                 Some(SourceEvent::End) => {
                     self.end(data, marks)?;
@@ -247,19 +243,27 @@ impl LaneReader {
         self.boundary = Some(Place::from(boundary));
     }
 
-    fn emit(&self, batch: ChangeBatch, data: &mut DataOutput) {
+    fn read(&mut self, batch: ChangeBatch, data: &mut DataOutput) -> Result<(), Error> {
+        self.at_boundary = false;
         let size_bytes = weight_bytes(&batch);
         self.meter.add_rows(batch.row_count() as u64);
         self.meter.add_bytes(size_bytes as u64);
         self.shared.clock.add(size_bytes);
-        let credit = self.shared.budget.take(size_bytes);
+        for ready in self.coalescer.push(batch, size_bytes)? {
+            self.emit(ready, data);
+        }
+        Ok(())
+    }
+
+    fn emit(&self, (batch, sizes): Ready<usize>, data: &mut DataOutput) {
+        let credit = self.shared.budget.take(sizes.iter().sum());
         let mut batch = Batch::new(batch, Some(credit));
         data.activate().session(&self.data_capability).give_container(&mut batch);
     }
 
     fn flush(&mut self, data: &mut DataOutput) -> Result<(), Error> {
-        if let Some(batch) = self.coalescer.flush()? {
-            self.emit(batch, data);
+        if let Some(ready) = self.coalescer.flush()? {
+            self.emit(ready, data);
         }
         Ok(())
     }

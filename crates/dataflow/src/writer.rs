@@ -66,13 +66,7 @@ impl WriterSeat {
     fn work(self, shared: &Shared) -> Result<(), Error> {
         let writer = self.sink.writer(self.worker, self.worker_count)?;
         let meter = shared.meters.sink(self.sink_index);
-        let mut writing = Writing {
-            writer,
-            meter,
-            epoch: 0,
-            coalescer: Coalescer::default(),
-            credits: Vec::new(),
-        };
+        let mut writing = Writing { writer, meter, epoch: 0, coalescer: Coalescer::default() };
         while let Ok(task) = self.tasks.recv() {
             let mut next = Some(task);
             // Rows wait for others only while there are any.
@@ -104,8 +98,7 @@ struct Writing {
     writer: Box<dyn SinkWriter>,
     meter: Arc<Meter>,
     epoch: u64,
-    coalescer: Coalescer,
-    credits: Vec<Arc<Credit>>,
+    coalescer: Coalescer<Option<Arc<Credit>>>,
 }
 
 impl Writing {
@@ -116,24 +109,18 @@ impl Writing {
             self.epoch = epoch;
         }
         self.meter.add_rows(changes.row_count() as u64);
-        self.credits.extend(credit);
-        let ready = self.coalescer.push(changes)?;
-        if ready.is_empty() {
-            return Ok(());
+        for (changes, credits) in self.coalescer.push(changes, credit)? {
+            self.writer.write(epoch, changes)?;
+            drop(credits);
         }
-        for batch in ready {
-            self.writer.write(epoch, batch)?;
-        }
-        // A small batch that waits behind may lose its credit early: it is small.
-        self.credits.clear();
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        if let Some(batch) = self.coalescer.flush()? {
-            self.writer.write(self.epoch, batch)?;
+        if let Some((changes, credits)) = self.coalescer.flush()? {
+            self.writer.write(self.epoch, changes)?;
+            drop(credits);
         }
-        self.credits.clear();
         Ok(())
     }
 }
