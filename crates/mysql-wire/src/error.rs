@@ -155,9 +155,7 @@ impl fmt::Display for Problem {
             Self::ZeroDate => {
                 "it is a zero or impossible date, which reads as NULL; declare the column nullable"
             }
-            Self::Text => {
-                "it is not valid text of its character set; declare the column as BYTES to keep the bytes"
-            }
+            Self::Text => "it is not valid text of its character set; repair it in MySQL",
             Self::Malformed => "its bytes are malformed",
             Self::Member => "its number is not in the column's list of members",
             Self::BatchFull => "the batch would hold more than 2 GB of this column",

@@ -1,11 +1,12 @@
 //! Bytes → packets: a reader with one large buffer that hands packets out as slices of it.
 //!
-//! Invariant: `start <= end <= buffer.len()`; bytes outside `start..end` mean nothing. A failed read
-//! changes nothing but `end` and `parts`, so after a timeout the same call can be repeated.
+//! Invariant: a failed read changes nothing but what is buffered and `parts`, so after a timeout the same
+//! call can be repeated.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 
 use crate::error::{Error, Result};
+use crate::window::Window;
 
 /// The buffer of a reader. One read fills it, so a bulk transfer needs few system calls.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -18,10 +19,7 @@ const DEFAULT_LIMIT: usize = 1 << 30;
 /// Reads packets from a stream, and writes them if the stream can.
 #[derive(Debug)]
 pub struct PacketReader<R> {
-    stream: R,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
+    window: Window<R>,
     /// The sequence number that the next packet must have, in either direction.
     sequence: u8,
     limit: usize,
@@ -34,10 +32,7 @@ impl<R> PacketReader<R> {
     /// A reader of a fresh connection.
     pub fn new(stream: R) -> Self {
         Self {
-            stream,
-            buffer: vec![0; BUFFER_BYTES],
-            start: 0,
-            end: 0,
+            window: Window::new(stream, BUFFER_BYTES),
             sequence: 0,
             limit: DEFAULT_LIMIT,
             parts: Vec::new(),
@@ -54,18 +49,18 @@ impl<R> PacketReader<R> {
 
     /// The stream.
     pub const fn stream(&self) -> &R {
-        &self.stream
+        &self.window.stream
     }
 
     /// The stream, for its settings; reading from it loses packets.
     pub const fn stream_mut(&mut self) -> &mut R {
-        &mut self.stream
+        &mut self.window.stream
     }
 
     /// Whether a further packet, or a part of one, has already been read from the stream.
     #[must_use]
     pub const fn has_buffered(&self) -> bool {
-        self.start < self.end || self.in_parts
+        !self.window.is_empty() || self.in_parts
     }
 
     /// Exchanges the stream for one that wraps it, as TLS does. Sequence numbers go on.
@@ -80,9 +75,9 @@ impl<R> PacketReader<R> {
         if self.has_buffered() {
             return Err(Error::malformed("packet", "bytes follow where encryption must begin"));
         }
-        let Self { stream, buffer, start, end, sequence, limit, parts, in_parts } = self;
-        let stream = wrap(stream)?;
-        Ok(PacketReader { stream, buffer, start, end, sequence, limit, parts, in_parts })
+        let Self { window, sequence, limit, parts, in_parts } = self;
+        let window = window.wrap_stream(wrap)?;
+        Ok(PacketReader { window, sequence, limit, parts, in_parts })
     }
 
     /// The stream alone.
@@ -93,7 +88,7 @@ impl<R> PacketReader<R> {
         if self.has_buffered() {
             return Err(Error::malformed("packet", "unread bytes are left in the buffer"));
         }
-        Ok(self.stream)
+        Ok(self.window.stream)
     }
 }
 
@@ -107,25 +102,29 @@ impl<R: Read> PacketReader<R> {
     #[expect(clippy::should_implement_trait, reason = "the item borrows from the reader")]
     pub fn next(&mut self) -> Result<&[u8]> {
         loop {
-            self.fill(HEADER_BYTES)?;
-            let (len, sequence) = self.header()?;
+            self.window.fill(HEADER_BYTES)?;
+            let Some([a, b, c, sequence]) = self.window.bytes().first_chunk::<HEADER_BYTES>()
+            else {
+                return Err(Error::short("packet"));
+            };
+            let sequence = *sequence;
+            let len = usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16;
             self.check_size(len)?;
-            self.fill(HEADER_BYTES + len)?;
-            let start = self.start + HEADER_BYTES;
-            let first = self.buffer.get(start).copied();
-            if sequence != self.sequence && (self.in_parts || first != Some(0xff)) {
-                return Err(Error::malformed("packet", "packets are out of order"));
+            self.window.fill(HEADER_BYTES + len)?;
+            if sequence != self.sequence {
+                self.check_order()?;
             }
             self.sequence = sequence.wrapping_add(1);
-            self.start = start + len;
+            self.window.consume(HEADER_BYTES + len);
             if len < MAX_PAYLOAD && !self.in_parts {
-                return self.buffer.get(start..start + len).ok_or_else(|| Error::short("packet"));
+                return Ok(self.window.consumed(len));
             }
             if !self.in_parts {
                 self.parts.clear();
+                self.parts.shrink_to(BUFFER_BYTES);
                 self.in_parts = true;
             }
-            self.parts.extend_from_slice(self.buffer.get(start..start + len).unwrap_or_default());
+            self.parts.extend_from_slice(self.window.consumed(len));
             if len < MAX_PAYLOAD {
                 self.in_parts = false;
                 return Ok(&self.parts);
@@ -133,13 +132,12 @@ impl<R: Read> PacketReader<R> {
         }
     }
 
-    fn header(&self) -> Result<(usize, u8)> {
-        match self.buffer.get(self.start..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>) {
-            Some([a, b, c, sequence]) => {
-                Ok((usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16, *sequence))
-            }
-            None => Err(Error::short("packet")),
+    /// Only an error may come out of order: the server sends it whenever it ends a connection.
+    fn check_order(&self) -> Result<()> {
+        if !self.in_parts && self.window.bytes().get(HEADER_BYTES) == Some(&0xff) {
+            return Ok(());
         }
+        Err(Error::malformed("packet", "packets are out of order"))
     }
 
     fn check_size(&self, len: usize) -> Result<()> {
@@ -147,45 +145,6 @@ impl<R: Read> PacketReader<R> {
         if size > self.limit {
             let (size, limit) = (size as u64, self.limit as u64);
             return Err(Error::TooLarge { what: "a packet", size, limit });
-        }
-        Ok(())
-    }
-
-    /// Makes `need` bytes available from `start` on.
-    #[inline]
-    fn fill(&mut self, need: usize) -> Result<()> {
-        if self.end - self.start >= need { Ok(()) } else { self.fill_slowly(need) }
-    }
-
-    #[inline(never)]
-    fn fill_slowly(&mut self, need: usize) -> Result<()> {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-            if self.buffer.len() > BUFFER_BYTES && need <= BUFFER_BYTES {
-                self.buffer.truncate(BUFFER_BYTES);
-                self.buffer.shrink_to_fit();
-            }
-            if !self.in_parts && self.parts.capacity() > BUFFER_BYTES {
-                self.parts = Vec::new();
-            }
-        }
-        if self.start + need > self.buffer.len() {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-            if need > self.buffer.len() {
-                // At most 16 MB + 4: the length field has three bytes.
-                self.buffer.resize(need, 0);
-            }
-        }
-        while self.end - self.start < need {
-            let free = self.buffer.get_mut(self.end..).unwrap_or_default();
-            match self.stream.read(free) {
-                Ok(0) => return Err(Error::Io(ErrorKind::UnexpectedEof.into())),
-                Ok(count) => self.end = (self.end + count).min(self.buffer.len()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::Io(error)),
-            }
         }
         Ok(())
     }
@@ -206,7 +165,7 @@ impl<S: Write> PacketReader<S> {
     /// # Errors
     /// [`Error::Io`] if the stream fails.
     pub fn send(&mut self, payload: &[u8]) -> Result<()> {
-        write_packet(&mut self.stream, &mut self.sequence, payload)
+        write_packet(&mut self.window.stream, &mut self.sequence, payload)
     }
 }
 
