@@ -76,6 +76,8 @@ struct StatementParser<'a> {
     next: usize,
     /// Names that were made for tables with hints.
     generated: usize,
+    /// How deep in a type the parser is.
+    depth: usize,
 }
 
 /// What a token is called in a message.
@@ -91,7 +93,7 @@ fn shown(lexeme: Option<&Lexeme>, text: &str) -> String {
 
 impl<'a> StatementParser<'a> {
     fn new(text: &'a str) -> Result<Self, Diagnostic> {
-        Ok(Self { text, tokens: tokenize(text)?, next: 0, generated: 0 })
+        Ok(Self { text, tokens: tokenize(text)?, next: 0, generated: 0, depth: 0 })
     }
 
     fn peek(&self) -> Option<&Lexeme> {

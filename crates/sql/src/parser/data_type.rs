@@ -9,10 +9,20 @@ use crate::diagnostic::Diagnostic;
 /// The greatest length; a text or bytes of this length are `STRING` and `BYTES`.
 const MAX_LENGTH: u32 = 2_147_483_647;
 
+/// How deep types may be nested.
+const MAX_DEPTH: usize = 50;
+
 impl StatementParser<'_> {
     /// A type, without `NOT NULL`.
     pub(super) fn data_type(&mut self) -> Result<LogicalType, Diagnostic> {
-        let mut data_type = self.simple_type()?;
+        if self.depth == MAX_DEPTH {
+            let message = "The statement is nested too deeply.";
+            return Err(Diagnostic::syntax(message).at(self.span()));
+        }
+        self.depth += 1;
+        let simple = self.simple_type();
+        self.depth -= 1;
+        let mut data_type = simple?;
         // `INT ARRAY` is the standard's way to write `ARRAY<INT>`.
         while self.accept(&["ARRAY"]) {
             data_type = LogicalType::Array(Box::new(data_type));

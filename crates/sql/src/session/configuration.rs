@@ -28,6 +28,7 @@ const fn word(
 
 /// The keys that Shardlake knows, sorted.
 pub const CONFIGURATION_KEYS: &[OptionSpec] = &[
+    text("execution.checkpointing.*", "Checked when a job is submitted."),
     text("execution.checkpointing.dir", "Where checkpoint files are kept."),
     OptionSpec::new(
         "execution.checkpointing.interval",
@@ -44,8 +45,12 @@ pub const CONFIGURATION_KEYS: &[OptionSpec] = &[
         OptionKind::Duration,
         "The least time between two commits.",
     ),
-    word("execution.checkpointing.mode", &["EXACTLY_ONCE"], "The guarantee of a job.")
-        .default_value("EXACTLY_ONCE"),
+    word(
+        "execution.checkpointing.mode",
+        &["EXACTLY_ONCE", "AT_LEAST_ONCE"],
+        "The guarantee of a job.",
+    )
+    .default_value("EXACTLY_ONCE"),
     text("execution.checkpointing.savepoint-dir", "Where savepoints are kept."),
     OptionSpec::new(
         "execution.checkpointing.timeout",
@@ -62,6 +67,7 @@ pub const CONFIGURATION_KEYS: &[OptionSpec] = &[
     text("execution.state-recovery.path", "The savepoint from which the next job starts."),
     OptionSpec::new("parallelism.default", ANY_POSITIVE, "How many workers a job has."),
     text("pipeline.name", "The name of the next job."),
+    text("restart-strategy.*", "Checked when a job is submitted."),
     OptionSpec::new(
         "restart-strategy.exponential-delay.backoff-multiplier",
         OptionKind::Float,
@@ -206,10 +212,11 @@ fn current_name(key: &str) -> &str {
 }
 
 fn spec_of(key: &str) -> Option<&'static OptionSpec> {
-    CONFIGURATION_KEYS.iter().find(|spec| match spec.key.strip_suffix('*') {
-        Some(prefix) => key.starts_with(prefix),
-        None => spec.key == key,
-    })
+    let is_under = |spec: &&OptionSpec| {
+        spec.key.strip_suffix('*').is_some_and(|prefix| key.starts_with(prefix))
+    };
+    let exact = CONFIGURATION_KEYS.iter().find(|spec| spec.key == key);
+    exact.or_else(|| CONFIGURATION_KEYS.iter().find(is_under))
 }
 
 /// The configuration of a session.
@@ -453,11 +460,11 @@ mod tests {
     fn a_wrong_value_is_refused_and_an_unknown_key_is_named() {
         let mut configuration = Configuration::default();
         let error = configuration.set("execution.checkpointing.interval", "soon").unwrap_err();
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(error, @"Could not parse value 'soon' for key 'execution.checkpointing.interval'.");
         let error = configuration.set("execution.runtime-mode", "fast").unwrap_err();
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(error, @"Invalid value for option 'execution.runtime-mode'. Supported values are [streaming, batch, STREAMING, BATCH, automatic, AUTOMATIC], but was: fast");
         let warning = configuration.set("foo.bar", "1").unwrap();
-        insta::assert_snapshot!(warning.unwrap(), @"");
+        insta::assert_snapshot!(warning.unwrap(), @"The key 'foo.bar' is not known; it has no effect.");
     }
 
     #[test]

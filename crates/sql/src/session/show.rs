@@ -1,14 +1,14 @@
 //! Statements that list and describe objects.
 
-use shardlake_change::LogicalType;
-use shardlake_connector::ObjectName;
+use shardlake_change::{Column, LogicalType};
+use shardlake_connector::{ObjectName, Options};
 
 use super::{Configuration, Layout, ResultTable, Session, StatementOutcome};
-use crate::catalog::{CatalogObject, CatalogTable, ColumnKind};
-use crate::diagnostic::{Code, Diagnostic};
+use crate::catalog::{CatalogObject, CatalogTable, ColumnKind, Resolved};
+use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::planner;
 use crate::print::ddl;
-use crate::statement::{Name, Pattern, Show};
+use crate::statement::{Name, Pattern, Show, TableReference};
 
 /// A row of `DESCRIBE`.
 struct ColumnRow {
@@ -182,14 +182,11 @@ impl Session {
         name: &ObjectName,
         table: &CatalogTable,
     ) -> Result<Vec<ColumnRow>, Diagnostic> {
-        let has_computed =
-            table.columns.iter().any(|column| matches!(column.kind, ColumnKind::Computed { .. }));
-        // Only planning knows the type of an expression.
-        let planned = if has_computed { self.columns_of(name).await? } else { Vec::new() };
+        let computed = self.computed_columns(name, table).await?;
         let key = table.primary_key.as_ref().map(|key| key.columns.clone()).unwrap_or_default();
         let shown_key = format!("PRI({})", key.join(", "));
         let mut rows = Vec::with_capacity(table.columns.len());
-        for (index, column) in table.columns.iter().enumerate() {
+        for column in &table.columns {
             let (data_type, nullable, extras) = match &column.kind {
                 ColumnKind::Physical { data_type, nullable } => {
                     (data_type.to_string(), *nullable, None)
@@ -200,11 +197,10 @@ impl Session {
                     Some(ddl::metadata_clause(key.as_deref(), *is_virtual)),
                 ),
                 ColumnKind::Computed { expression } => {
-                    let (data_type, nullable) = planned.get(index).map_or_else(
+                    let planned = computed.iter().find(|planned| planned.name == column.name);
+                    let (data_type, nullable) = planned.map_or_else(
                         || (String::new(), true),
-                        |column: &shardlake_change::Column| {
-                            (column.data_type.to_string(), column.nullable)
-                        },
+                        |planned| (planned.data_type.to_string(), planned.nullable),
                     );
                     (data_type, nullable, Some(format!("AS {expression}")))
                 }
@@ -222,6 +218,26 @@ impl Session {
         Ok(rows)
     }
 
+    /// The types of computed columns, which only planning knows.
+    async fn computed_columns(
+        &self,
+        name: &ObjectName,
+        table: &CatalogTable,
+    ) -> Result<Vec<Column>, Diagnostic> {
+        if !table.columns.iter().any(|c| matches!(c.kind, ColumnKind::Computed { .. })) {
+            return Ok(Vec::new());
+        }
+        let context = self.planner_context();
+        let parts = vec![name.catalog.clone(), name.database.clone(), name.object.clone()];
+        let name = Name { parts, span: Span { start: 0, end: 0 } };
+        let reference = TableReference { name, options: Options::default(), time_travel: None };
+        match context.resolve(&reference).await? {
+            Resolved::Table(table) => planner::computed_columns(&context, &table),
+            Resolved::View(_) => Ok(Vec::new()),
+        }
+        .map_err(|error| Diagnostic { span: None, ..error })
+    }
+
     async fn view_rows(&self, name: &ObjectName) -> Result<Vec<ColumnRow>, Diagnostic> {
         let columns = self.columns_of(name).await?;
         Ok(columns
@@ -237,10 +253,7 @@ impl Session {
             .collect())
     }
 
-    async fn columns_of(
-        &self,
-        name: &ObjectName,
-    ) -> Result<Vec<shardlake_change::Column>, Diagnostic> {
+    async fn columns_of(&self, name: &ObjectName) -> Result<Vec<Column>, Diagnostic> {
         let query = crate::parser::parse_query(&format!("SELECT * FROM {}", ddl::quoted(name)))?;
         planner::query_columns(&self.planner_context(), &query)
             .await
@@ -251,7 +264,10 @@ impl Session {
 
 /// Built-in functions, in lower case as Flink lists them.
 fn function_names() -> Vec<String> {
-    Vec::new()
+    let mut names: Vec<String> =
+        planner::function_names().into_iter().map(|name| name.to_lowercase()).collect();
+    names.sort_unstable();
+    names
 }
 
 fn names(
