@@ -13,6 +13,8 @@ mod scan;
 pub mod schema;
 mod storage;
 mod table;
+#[cfg(test)]
+mod testing;
 mod time_travel;
 mod writer;
 

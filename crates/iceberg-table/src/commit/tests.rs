@@ -1,1 +1,256 @@
+use std::fs;
 
+use futures::executor::block_on;
+
+use super::*;
+use crate::testing::{Lake, Run, changelog, progress};
+use crate::{DeltaWriterOptions, WriterShared};
+
+fn run(lake: &Lake) -> Run {
+    Run::start(lake, DeltaWriterOptions::default())
+}
+
+/// The summary of the current snapshot, without what differs each time.
+fn summary(table: &Table) -> String {
+    let snapshot = table.current_snapshot().unwrap();
+    let summary = snapshot.summary();
+    let mut lines: Vec<String> = summary
+        .additional_properties
+        .iter()
+        .filter(|(key, _)| !key.contains("size"))
+        .map(|(key, value)| format!("{key} = {value}"))
+        .collect();
+    lines.sort();
+    format!("{}\n{}", summary.operation.as_str(), lines.join("\n"))
+}
+
+#[test]
+fn a_snapshot_tells_the_job_and_the_counts() {
+    let lake = Lake::new();
+    let mut run = run(&lake);
+    run.epoch(1, "+I 1 | a\n+I 2 | b");
+    insta::assert_snapshot!(summary(&lake.table()), @"");
+    run.epoch(2, "-U 1 | a\n+U 1 | c");
+    insta::assert_snapshot!(summary(&lake.table()), @"");
+    run.epoch(3, "-D 2 | b");
+    insta::assert_snapshot!(summary(&lake.table()), @"");
+}
+
+#[test]
+fn a_run_goes_on_where_the_last_one_stopped() {
+    let lake = Lake::new();
+    let first = run(&lake);
+    assert_eq!((first.committer.writer().generation, first.committer.progress()), (1, None));
+    let mut second = run(&lake);
+    second.epoch(1, "+I 1 | a");
+    let third = run(&lake);
+    assert_eq!(third.committer.writer().generation, 3);
+    assert_eq!(third.committer.progress(), Some(&progress(1)));
+    // The claim repeats the progress, so it is found even if all earlier snapshots are expired.
+    let found = progress::of_job(&lake.table(), "job").unwrap();
+    assert_eq!(found, JobProgress { generation: 3, progress: Some(progress(1)) });
+    assert_eq!(progress::of_job(&lake.table(), "other").unwrap(), JobProgress::default());
+}
+
+#[test]
+fn an_older_run_is_fenced() {
+    let lake = Lake::new();
+    let mut old = run(&lake);
+    old.epoch(1, "+I 1 | a");
+    old.writer.write(2, changelog("+I 2 | zombie")).unwrap();
+    let late = old.writer.close_epoch(2).unwrap();
+    let mut new = run(&lake);
+    new.epoch(2, "+I 2 | b");
+    let error = old.commit(2, late).unwrap_err();
+    assert!(matches!(&error, Error::Fenced { generation: 2, ours: 1, .. }), "{error}");
+    insta::assert_snapshot!(error, @"");
+    assert_eq!(lake.rows(), ["1 | a", "2 | b"]);
+}
+
+#[test]
+fn snapshots_of_other_jobs_stay() {
+    let lake = Lake::with(&[], &[]);
+    let mut ours = run(&lake);
+    ours.epoch(1, "+I 1 | a");
+    let mut other = run_of(&lake, "other");
+    other.epoch(7, "+I 5 | other");
+    ours.epoch(2, "+I 2 | b");
+    other.epoch(8, "+I 6 | other");
+    assert_eq!(lake.rows(), ["1 | a", "2 | b", "5 | other", "6 | other"]);
+    assert_eq!(progress::of_job(&lake.table(), "job").unwrap().progress, Some(progress(2)));
+    assert_eq!(progress::of_job(&lake.table(), "other").unwrap().progress, Some(progress(8)));
+}
+
+fn run_of(lake: &Lake, job: &str) -> Run {
+    let committer = lake.claim(job);
+    let shared = block_on(WriterShared::load(committer.table(), DeltaWriterOptions::default()));
+    Run { committer, writer: crate::DeltaWriter::new(shared.unwrap(), 0) }
+}
+
+#[test]
+fn manifests_are_merged_and_nothing_is_lost() {
+    let lake = Lake::new();
+    let mut run = run(&lake);
+    let mut expected = Vec::new();
+    let mut most = 0;
+    for id in 0..40u64 {
+        let mut changes = format!("+I {id} | v{id}");
+        if id > 0 {
+            changes.push_str(&format!("\n-U 0 | x\n+U 0 | at {id}"));
+        }
+        run.epoch(id + 1, &changes);
+        if id == 20 {
+            // The next run has nothing in memory.
+            run = Run::start(&lake, DeltaWriterOptions::default());
+        }
+        let table = lake.table();
+        let count = block_on(table.manifests(table.current_snapshot().unwrap())).unwrap().len();
+        most = most.max(count);
+        expected.push(if id == 0 { "0 | at 39".to_owned() } else { format!("{id} | v{id}") });
+    }
+    expected.sort();
+    assert_eq!(lake.rows(), expected);
+    assert!(most <= 20, "{most} manifests");
+    let table = lake.table();
+    let total = &table.current_snapshot().unwrap().summary().additional_properties;
+    assert_eq!(total["total-data-files"], "40");
+}
+
+/// Removes all snapshots but the current one, as another engine's expiry does.
+fn expire(lake: &Lake, keep: Option<i64>) {
+    let table = lake.table();
+    let old: Vec<i64> = table
+        .metadata()
+        .snapshots()
+        .map(|snapshot| snapshot.snapshot_id())
+        .filter(|id| Some(*id) != keep && Some(*id) != table.metadata().current_snapshot_id())
+        .collect();
+    let built = table
+        .metadata()
+        .clone()
+        .into_builder(Some(table.metadata_location().to_owned()))
+        .remove_snapshots(&old)
+        .build()
+        .unwrap();
+    block_on(lake.catalog.publish(&table, built)).unwrap();
+}
+
+#[test]
+fn progress_survives_the_expiry_of_every_snapshot_of_the_job() {
+    let lake = Lake::with(&[], &[]);
+    run(&lake).epoch(1, "+I 1 | a");
+    run_of(&lake, "other").epoch(4, "+I 2 | b");
+    expire(&lake, None);
+    let found = progress::of_job(&lake.table(), "job").unwrap();
+    assert_eq!(found, JobProgress { generation: 1, progress: Some(progress(1)) });
+    assert_eq!(run(&lake).committer.writer().generation, 2);
+}
+
+#[test]
+fn a_table_that_was_rolled_back_past_the_job_is_refused() {
+    let lake = Lake::with(&[], &[]);
+    let mut other = run_of(&lake, "other");
+    other.epoch(1, "+I 1 | a");
+    let before = lake.table().metadata().current_snapshot_id().unwrap();
+    run(&lake).epoch(1, "+I 2 | b");
+    let table = lake.table();
+    let reference = iceberg::spec::SnapshotReference::new(
+        before,
+        iceberg::spec::SnapshotRetention::branch(None, None, None),
+    );
+    let built = table
+        .metadata()
+        .clone()
+        .into_builder(Some(table.metadata_location().to_owned()))
+        .set_ref("main", reference)
+        .and_then(iceberg::spec::TableMetadataBuilder::build);
+    block_on(lake.catalog.publish(&table, built.unwrap())).unwrap();
+    let error = progress::of_job(&lake.table(), "job").unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"");
+}
+
+#[test]
+fn a_foreign_snapshot_that_removed_files_makes_the_run_end() {
+    let lake = Lake::new();
+    let mut ours = run(&lake);
+    ours.epoch(1, "+I 1 | a\n+I 2 | b");
+    remove_all_data(&lake);
+    ours.writer.write(2, changelog("-D 1 | a")).unwrap();
+    let files = ours.writer.close_epoch(2).unwrap();
+    let error = ours.commit(2, files).unwrap_err();
+    assert!(matches!(error, Error::FilesRemoved { .. }), "{error}");
+    // After a restart the index knows that the rows are gone.
+    let mut again = run(&lake);
+    again.epoch(2, "+I 1 | again");
+    assert_eq!(lake.rows(), ["1 | again"]);
+}
+
+/// Commits a foreign `delete` snapshot without any data file.
+fn remove_all_data(lake: &Lake) {
+    let table = lake.table();
+    let mut pending = PendingSnapshot::new(RowDelta::default());
+    let mut writer = manifests::writer(&table, pending.snapshot_id, true).unwrap();
+    for (sequence_number, file) in crate::testing::files(&table).0 {
+        writer.add_delete_file(file, sequence_number, Some(sequence_number)).unwrap();
+    }
+    let manifest = block_on(manifests::write(&table, writer)).unwrap();
+    let list = block_on(pending.write_manifest_list(&table, &[manifest])).unwrap();
+    let time = table.metadata().last_updated_ms() + 1;
+    let snapshot = pending.snapshot(&table, list, time, HashMap::new()).unwrap();
+    let mut json = serde_json::to_value(snapshot_json(&snapshot)).unwrap();
+    json["summary"]["operation"] = "delete".into();
+    let built = table
+        .metadata()
+        .clone()
+        .into_builder(Some(table.metadata_location().to_owned()))
+        .set_branch_snapshot(from_json(json), "main")
+        .and_then(iceberg::spec::TableMetadataBuilder::build);
+    block_on(lake.catalog.publish(&table, built.unwrap())).unwrap();
+}
+
+fn snapshot_json(snapshot: &iceberg::spec::Snapshot) -> serde_json::Value {
+    let update = iceberg::TableUpdate::AddSnapshot { snapshot: snapshot.clone() };
+    serde_json::to_value(update).unwrap()["snapshot"].take()
+}
+
+fn from_json(json: serde_json::Value) -> iceberg::spec::Snapshot {
+    let update = serde_json::json!({"action": "add-snapshot", "snapshot": json});
+    match serde_json::from_value(update).unwrap() {
+        iceberg::TableUpdate::AddSnapshot { snapshot } => snapshot,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_clock_that_steps_back_does_not_stop_commits() {
+    let lake = Lake::new();
+    let mut run = run(&lake);
+    for epoch in 1..4 {
+        run.epoch(epoch, &format!("+I {epoch} | a"));
+    }
+    let table = lake.table();
+    let mut times: Vec<i64> =
+        progress::ancestors(&table).map(|snapshot| snapshot.timestamp_ms()).collect();
+    times.reverse();
+    assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
+}
+
+#[test]
+fn a_full_or_read_only_disk_is_transient_and_the_table_stays() {
+    let lake = Lake::new();
+    let mut first = run(&lake);
+    first.epoch(1, "+I 1 | a");
+    first.writer.write(2, changelog("+I 2 | b")).unwrap();
+    let files = first.writer.close_epoch(2).unwrap();
+    // A file stands where the folder of metadata should be, so nothing can be written in it.
+    let folder = lake.dir.path().join("db/users/metadata");
+    let aside = lake.dir.path().join("aside");
+    fs::rename(&folder, &aside).unwrap();
+    fs::write(&folder, "").unwrap();
+    let error = first.commit(2, files.clone()).unwrap_err();
+    assert!(matches!(error, Error::Storage { .. }), "{error}");
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&aside, &folder).unwrap();
+    first.commit(2, files).unwrap();
+    assert_eq!(lake.rows(), ["1 | a", "2 | b"]);
+}

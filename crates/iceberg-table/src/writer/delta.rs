@@ -8,12 +8,14 @@
 //! Rows of a window are numbered as if all of them were written. If some fall away, those behind them
 //! move up, and the index is told a second time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
 use shardlake_change::{ChangeBatch, RowKind, RowKinds};
 use uuid::Uuid;
@@ -24,8 +26,6 @@ use super::{KeyHasher, WrittenFiles, position_delete};
 use crate::index::{Change, KeyHash, Location};
 use crate::{Error, KeyIndex, Table, index, schema, storage};
 
-/// How many rows a window holds at most, unless a single batch is larger.
-const WINDOW_ROWS: usize = 64 * 1024;
 /// How many bytes a window holds before it is written.
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 /// How many deletes are collected before they are written.
@@ -38,11 +38,13 @@ pub struct DeltaWriterOptions {
     pub index_memory_bytes: usize,
     /// Threads that encode, for each writer.
     pub encoder_count: usize,
+    /// How many rows are folded together, unless a single batch has more.
+    pub window_rows: usize,
 }
 
 impl Default for DeltaWriterOptions {
     fn default() -> Self {
-        Self { index_memory_bytes: 1 << 30, encoder_count: 2 }
+        Self { index_memory_bytes: 1 << 30, encoder_count: 2, window_rows: 64 * 1024 }
     }
 }
 
@@ -138,17 +140,18 @@ struct Lane {
 }
 
 /// Turns changes of one table into files. Changes of one key must come to one writer, in order.
+///
+/// Epochs may overlap: each has its files of its own, which it names when it is closed.
 pub struct DeltaWriter {
     shared: Arc<WriterShared>,
     worker: usize,
-    lanes: Vec<Lane>,
-    window: Vec<(RecordBatch, RowKinds)>,
-    window_rows: usize,
-    window_bytes: usize,
-    deletes: Vec<Location>,
-    written: WrittenFiles,
-    rows_sent: u64,
-    file_count: u32,
+    epochs: BTreeMap<u64, EpochWriter>,
+    /// The epoch whose window may hold rows: only one has such rows, so that the index sees changes in order.
+    active: Option<u64>,
+    /// Threads that wait for the next epoch.
+    encoders: Vec<Encoder>,
+    /// Files named so far.
+    file_count: Arc<AtomicU32>,
 }
 
 impl fmt::Debug for DeltaWriter {
@@ -161,30 +164,23 @@ impl DeltaWriter {
     /// The writer of one worker.
     #[must_use]
     pub fn new(shared: Arc<WriterShared>, worker: usize) -> Self {
-        let mut lanes = Vec::new();
-        lanes.resize_with(shared.options.encoder_count.max(1), Lane::default);
-        let deletes =
-            if worker == 0 { std::mem::take(&mut *shared.superseded.lock()) } else { Vec::new() };
         Self {
             shared,
             worker,
-            lanes,
-            window: Vec::new(),
-            window_rows: 0,
-            window_bytes: 0,
-            deletes,
-            written: WrittenFiles::default(),
-            rows_sent: 0,
-            file_count: 0,
+            epochs: BTreeMap::new(),
+            active: None,
+            encoders: Vec::new(),
+            file_count: Arc::default(),
         }
     }
 
-    /// Takes changes. Columns are found by name; integers are widened to the table's types.
+    /// Takes changes that belong to `epoch`. Columns are found by name; integers are widened to the
+    /// table's types.
     ///
     /// # Errors
     /// [`Error::Invalid`] names a column that is missing or NULL where it must not be; otherwise
     /// what keeps files from being written. After an error the writer is of no use.
-    pub fn write(&mut self, batch: ChangeBatch) -> Result<(), Error> {
+    pub fn write(&mut self, epoch: u64, batch: ChangeBatch) -> Result<(), Error> {
         let (rows, kinds) = batch.into_parts();
         if rows.num_rows() == 0 {
             return Ok(());
@@ -195,7 +191,99 @@ impl DeltaWriter {
                     .to_owned(),
             ));
         }
-        let rows = self.conform(&rows)?;
+        let rows = conform(&rows, &self.shared.format.arrow_schema)?;
+        if self.active != Some(epoch) {
+            self.flush_active()?;
+            self.active = Some(epoch);
+        }
+        if self.writer(epoch).push(rows, kinds) {
+            self.flush_active()?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything written to `epoch` durable, and names the files.
+    ///
+    /// # Errors
+    /// As for [`Self::write`].
+    pub fn close_epoch(&mut self, epoch: u64) -> Result<WrittenFiles, Error> {
+        if self.active == Some(epoch) {
+            self.flush_active()?;
+            self.active = None;
+        }
+        self.writer(epoch);
+        let mut closed = self.epochs.remove(&epoch).ok_or_else(|| Error::bug("no epoch"))?;
+        let written = closed.close();
+        self.encoders.extend(closed.lanes.into_iter().filter_map(|lane| lane.encoder));
+        written
+    }
+
+    fn flush_active(&mut self) -> Result<(), Error> {
+        let Some(epoch) = self.active else { return Ok(()) };
+        let later: BTreeSet<u32> = self
+            .epochs
+            .range(epoch + 1..)
+            .flat_map(|(_, later)| later.files.iter().copied())
+            .collect();
+        match self.epochs.get_mut(&epoch) {
+            Some(writer) => writer.flush_window(&later),
+            None => Ok(()),
+        }
+    }
+
+    /// The writer of an epoch, made if need be.
+    fn writer(&mut self, epoch: u64) -> &mut EpochWriter {
+        self.epochs.entry(epoch).or_insert_with(|| {
+            let file_count = Arc::clone(&self.file_count);
+            EpochWriter::new(Arc::clone(&self.shared), self.worker, file_count, &mut self.encoders)
+        })
+    }
+}
+
+/// Writes the files of one epoch.
+struct EpochWriter {
+    shared: Arc<WriterShared>,
+    worker: usize,
+    lanes: Vec<Lane>,
+    /// The numbers of its data files.
+    files: Vec<u32>,
+    window: Vec<(RecordBatch, RowKinds)>,
+    window_rows: usize,
+    window_bytes: usize,
+    deletes: Vec<Location>,
+    written: WrittenFiles,
+    rows_sent: u64,
+    file_count: Arc<AtomicU32>,
+}
+
+impl EpochWriter {
+    fn new(
+        shared: Arc<WriterShared>,
+        worker: usize,
+        file_count: Arc<AtomicU32>,
+        encoders: &mut Vec<Encoder>,
+    ) -> Self {
+        let lanes = (0..shared.options.encoder_count.max(1))
+            .map(|_| Lane { encoder: encoders.pop(), ..Lane::default() })
+            .collect();
+        let deletes = std::mem::take(&mut *shared.superseded.lock());
+        Self {
+            shared,
+            worker,
+            lanes,
+            files: Vec::new(),
+            window: Vec::new(),
+            window_rows: 0,
+            window_bytes: 0,
+            deletes,
+            written: WrittenFiles::default(),
+            rows_sent: 0,
+            file_count,
+        }
+    }
+
+    /// Adds changes to the window. True if it is full.
+    fn push(&mut self, rows: RecordBatch, kinds: RowKinds) -> bool {
         self.window_rows += rows.num_rows();
         self.window_bytes += rows
             .columns()
@@ -203,18 +291,10 @@ impl DeltaWriter {
             .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
             .sum::<usize>();
         self.window.push((rows, kinds));
-        if self.window_rows >= WINDOW_ROWS || self.window_bytes >= WINDOW_BYTES {
-            self.flush_window()?;
-        }
-        Ok(())
+        self.window_rows >= self.shared.options.window_rows || self.window_bytes >= WINDOW_BYTES
     }
 
-    /// Makes everything written since the last close durable, and names the files.
-    ///
-    /// # Errors
-    /// As for [`Self::write`].
-    pub fn close_epoch(&mut self) -> Result<WrittenFiles, Error> {
-        self.flush_window()?;
+    fn close(&mut self) -> Result<WrittenFiles, Error> {
         for lane in 0..self.lanes.len() {
             self.finish_file(lane)?;
         }
@@ -228,43 +308,15 @@ impl DeltaWriter {
         self.flush_deletes()?;
         let written = std::mem::take(&mut self.written);
         let row_count: u64 = written.data.iter().map(|file| file.record_count()).sum();
-        assert_eq!(row_count, std::mem::take(&mut self.rows_sent), "files must hold the rows sent");
+        assert_eq!(row_count, self.rows_sent, "the files must hold the rows that were sent");
         if !written.is_empty() {
             storage::sync_dir(&self.shared.format.folder)?;
         }
         Ok(written)
     }
 
-    /// The rows with the columns and types of the table.
-    fn conform(&self, rows: &RecordBatch) -> Result<RecordBatch, Error> {
-        let schema = &self.shared.format.arrow_schema;
-        let given = rows.schema();
-        let columns = schema
-            .fields()
-            .iter()
-            .map(|field| {
-                let name = field.name();
-                let (index, _) = given
-                    .column_with_name(name)
-                    .ok_or_else(|| Error::Invalid(format!("column '{name}' is not delivered")))?;
-                let column = rows.column(index);
-                if !field.is_nullable() && column.null_count() > 0 {
-                    return Err(Error::Invalid(format!(
-                        "column '{name}' is NOT NULL, but a row has NULL in it"
-                    )));
-                }
-                if column.data_type() == field.data_type() {
-                    return Ok(Arc::clone(column));
-                }
-                cast(column, field.data_type()).map_err(|error| {
-                    Error::Invalid(format!("column '{name}' cannot be stored: {error}"))
-                })
-            })
-            .collect::<Result<Vec<_>, Error>>()?;
-        RecordBatch::try_new(Arc::clone(schema), columns).map_err(Error::bug)
-    }
-
-    fn flush_window(&mut self) -> Result<(), Error> {
+    /// Writes the window. `later` are the files of later epochs.
+    fn flush_window(&mut self, later: &BTreeSet<u32>) -> Result<(), Error> {
         let window = std::mem::take(&mut self.window);
         let window_rows = std::mem::take(&mut self.window_rows);
         self.window_bytes = 0;
@@ -277,6 +329,9 @@ impl DeltaWriter {
             None => window.into_iter().map(|(rows, _)| rows).collect(),
             Some(key) => {
                 let folded = fold(&window, key, &self.shared.index, file, base)?;
+                if folded.deletes.iter().any(|delete| later.contains(&delete.file)) {
+                    return Err(self.out_of_order());
+                }
                 self.deletes.extend_from_slice(&folded.deletes);
                 keep_rows(window, &folded)?
             }
@@ -310,6 +365,7 @@ impl DeltaWriter {
         let name: Arc<str> = self.next_name(lane).into();
         let location = format!("{}/{name}", self.shared.format.folder_location);
         let number = self.shared.files.add(location.into())?;
+        self.files.push(number);
         self.lanes[lane].open = Some(OpenFile { number, encoded: EncodedFile::new(name), rows: 0 });
         Ok((number, 0))
     }
@@ -368,10 +424,48 @@ impl DeltaWriter {
     }
 
     /// A file name as Flink gives it: worker, attempt (here the encoder), run, and a counter.
-    fn next_name(&mut self, lane: usize) -> String {
-        self.file_count += 1;
-        format!("{:05}-{lane}-{}-{:05}.parquet", self.worker, self.shared.run, self.file_count)
+    fn next_name(&self, lane: usize) -> String {
+        let count = self.file_count.fetch_add(1, Ordering::Relaxed) + 1;
+        format!("{:05}-{lane}-{}-{count:05}.parquet", self.worker, self.shared.run)
     }
+
+    fn out_of_order(&self) -> Error {
+        Error::Storage {
+            action: "write",
+            path: self.shared.format.folder.clone(),
+            source: "changes of one key came from two sources in the wrong order of epochs; \
+                     they are in order after a restart from the last commit"
+                .into(),
+        }
+    }
+}
+
+/// The rows with the columns and types of the table.
+fn conform(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Error> {
+    let given = rows.schema();
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let name = field.name();
+            let (index, _) = given
+                .column_with_name(name)
+                .ok_or_else(|| Error::Invalid(format!("column '{name}' is not delivered")))?;
+            let column = rows.column(index);
+            if !field.is_nullable() && column.null_count() > 0 {
+                return Err(Error::Invalid(format!(
+                    "column '{name}' is NOT NULL, but a row has NULL in it"
+                )));
+            }
+            if column.data_type() == field.data_type() {
+                return Ok(Arc::clone(column));
+            }
+            cast(column, field.data_type()).map_err(|error| {
+                Error::Invalid(format!("column '{name}' cannot be stored: {error}"))
+            })
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    RecordBatch::try_new(Arc::clone(schema), columns).map_err(Error::bug)
 }
 
 /// What became of the rows of a window.
