@@ -1,0 +1,106 @@
+//! The one committer: an epoch becomes a snapshot whose summary says where the job stands.
+//!
+//! Epochs without files are not committed, except when the position has moved and
+//! `shardlake.position-commit-interval` has passed: a position that is never stored would be purged at
+//! the source one day.
+
+use std::time::{Duration, Instant};
+
+use futures::executor::block_on;
+use serde_json::Value;
+use shardlake_connector::{
+    CommitOutcome, CommitRequest, Error, JobPosition, Phase, Progress, SinkCommitter,
+};
+use shardlake_iceberg_table::WrittenFiles;
+use shardlake_iceberg_table::commit::{Committer, EpochProgress, RowDelta};
+
+use crate::error::from_lake;
+
+/// The summary key of the time of the newest transaction of an epoch at its source.
+const EVENT_TIME: &str = "shardlake.event-time-ms";
+
+pub(crate) struct IcebergCommitter {
+    committer: Committer,
+    position_interval: Duration,
+    last_commit: Instant,
+}
+
+impl IcebergCommitter {
+    pub(crate) fn new(committer: Committer, position_interval: Duration) -> Self {
+        Self { committer, position_interval, last_commit: Instant::now() }
+    }
+
+    /// Whether an epoch without files is committed for its position.
+    fn is_position_due(&self, progress: &EpochProgress) -> bool {
+        let is_new = |stored: &EpochProgress| {
+            stored.position != progress.position || stored.phase != progress.phase
+        };
+        self.last_commit.elapsed() >= self.position_interval
+            && self.committer.progress().is_none_or(is_new)
+    }
+}
+
+impl SinkCommitter for IcebergCommitter {
+    fn commit(&mut self, request: &CommitRequest) -> Result<CommitOutcome, Error> {
+        let epoch = request.progress.epoch;
+        let committed = self.committer.progress().map(|progress| progress.epoch);
+        if committed.is_some_and(|committed| committed >= epoch) {
+            if request.recovered {
+                return Ok(CommitOutcome::AlreadyCommitted);
+            }
+            return Err(Error::bug(format!("epoch {epoch} was committed before")));
+        }
+        let mut files = WrittenFiles::default();
+        for result in &request.results {
+            let written = WrittenFiles::decode(&result.committable, self.committer.table());
+            files.append(written.map_err(from_lake)?);
+        }
+        let progress = to_epoch(&request.progress, request.phase)?;
+        // The end of the snapshot phase is worth a snapshot: readers wait for it.
+        let ends_phase = request.phase == Phase::Streaming
+            && self.committer.progress().is_some_and(|stored| stored.phase != progress.phase);
+        if files.is_empty() && !ends_phase && !self.is_position_due(&progress) {
+            return Ok(CommitOutcome::Empty);
+        }
+        let event_time =
+            request.event_time_ms.map(|time| (EVENT_TIME.to_owned(), time.to_string()));
+        let summary = event_time.into_iter().collect();
+        let started = Instant::now();
+        let delta = RowDelta { files, progress: Some(progress), summary };
+        let snapshot_id = block_on(self.committer.commit(delta)).map_err(from_lake)?;
+        self.last_commit = Instant::now();
+        let table = self.committer.table().name();
+        let row_count: u64 = request.results.iter().map(|result| result.row_count).sum();
+        let millis = started.elapsed().as_millis();
+        tracing::info!(%table, epoch, snapshot_id, row_count, millis, "committed snapshot");
+        Ok(CommitOutcome::Committed(snapshot_id.to_string()))
+    }
+}
+
+const fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Snapshot => "snapshot",
+        Phase::Streaming => "streaming",
+    }
+}
+
+fn to_epoch(progress: &Progress, phase: Phase) -> Result<EpochProgress, Error> {
+    let position: Value = serde_json::to_value(&progress.position)
+        .map_err(|error| Error::bug("a position cannot be stored").caused_by(error))?;
+    Ok(EpochProgress {
+        epoch: progress.epoch,
+        position,
+        fingerprint: progress.fingerprint.clone(),
+        phase: phase_name(phase).to_owned(),
+    })
+}
+
+/// What a table says about a job, as the engine knows it.
+pub(crate) fn from_epoch(stored: &EpochProgress) -> Result<Progress, Error> {
+    let position: JobPosition =
+        serde_json::from_value(stored.position.clone()).map_err(|error| {
+            Error::job("the position that the Iceberg table stores cannot be understood")
+                .caused_by(error)
+        })?;
+    Ok(Progress { epoch: stored.epoch, position, fingerprint: stored.fingerprint.clone() })
+}

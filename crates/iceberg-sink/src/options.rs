@@ -1,0 +1,110 @@
+//! The options of `'connector' = 'iceberg'` that a sink knows.
+
+use shardlake_connector::{OptionKind, OptionSpec};
+
+pub(crate) const CATALOG_NAME: OptionSpec = OptionSpec::new(
+    "catalog-name",
+    OptionKind::Text,
+    "A name for the catalog. It must be given, as in Flink; it does not say where the table is.",
+);
+pub(crate) const CATALOG_TYPE: OptionSpec = OptionSpec::new(
+    "catalog-type",
+    OptionKind::Text,
+    "How tables are found: hadoop, that is, by their folder in the warehouse.",
+)
+.default_value("hadoop");
+pub(crate) const CATALOG_IMPL: OptionSpec = OptionSpec::new(
+    "catalog-impl",
+    OptionKind::Text,
+    "A Java class; not supported, only named so that the refusal is clear.",
+);
+pub(crate) const URI: OptionSpec = OptionSpec::new(
+    "uri",
+    OptionKind::Text,
+    "The address of a catalog service; not supported, only named so that the refusal is clear.",
+);
+pub(crate) const WAREHOUSE: OptionSpec = OptionSpec::new(
+    "warehouse",
+    OptionKind::Text,
+    "The folder of the warehouse: a path on a local disk or a file: URI.",
+);
+pub(crate) const CATALOG_DATABASE: OptionSpec = OptionSpec::new(
+    "catalog-database",
+    OptionKind::Text,
+    "The namespace of the Iceberg table; by default the database of the SQL table.",
+);
+pub(crate) const CATALOG_TABLE: OptionSpec = OptionSpec::new(
+    "catalog-table",
+    OptionKind::Text,
+    "The name of the Iceberg table; by default the name of the SQL table.",
+);
+pub(crate) const FORMAT_VERSION: OptionSpec = OptionSpec::new(
+    "format-version",
+    OptionKind::Integer { min: 1, max: 3 },
+    "The format version of a new table; 2 is the only one that can be written.",
+)
+.default_value("2");
+pub(crate) const UPSERT: OptionSpec = OptionSpec::new(
+    "write.upsert.enabled",
+    OptionKind::Boolean,
+    "Accepted for Flink's sake: a table with a primary key is always written by key.",
+);
+pub(crate) const DISTRIBUTION_MODE: OptionSpec = OptionSpec::new(
+    "write.distribution-mode",
+    OptionKind::Word(&["none", "hash", "range"]),
+    "Accepted for Flink's sake: rows are always distributed by the primary key.",
+);
+pub(crate) const WRITE_FORMAT: OptionSpec = OptionSpec::new(
+    "write.format.default",
+    OptionKind::Word(&["parquet"]),
+    "The format of data files: parquet.",
+);
+pub(crate) const DELETE_MODE: OptionSpec = OptionSpec::new(
+    "shardlake.delete-mode",
+    OptionKind::Word(&["position"]),
+    "How deletes are written: by position, through the key index.",
+)
+.default_value("position");
+pub(crate) const INDEX_MEMORY: OptionSpec = OptionSpec::new(
+    "shardlake.index.memory",
+    OptionKind::Size,
+    "Memory that the key index of the table may take; a key takes about 24 bytes.",
+)
+.default_value("1gb");
+pub(crate) const ENCODERS: OptionSpec = OptionSpec::new(
+    "shardlake.write.encoders",
+    OptionKind::Integer { min: 1, max: 64 },
+    "Threads of each writer that encode data files. The second and further ones are used only while \
+     the others are busy.",
+)
+.default_value("2");
+pub(crate) const POSITION_COMMIT_INTERVAL: OptionSpec = OptionSpec::new(
+    "shardlake.position-commit-interval",
+    OptionKind::Duration,
+    "How long the position may move without rows before a snapshot without rows stores it.",
+)
+.default_value("10 min");
+
+/// Every option that the sink knows.
+pub const OPTIONS: &[OptionSpec] = &[
+    CATALOG_NAME,
+    CATALOG_TYPE,
+    CATALOG_IMPL,
+    URI,
+    WAREHOUSE,
+    CATALOG_DATABASE,
+    CATALOG_TABLE,
+    FORMAT_VERSION,
+    UPSERT,
+    DISTRIBUTION_MODE,
+    WRITE_FORMAT,
+    DELETE_MODE,
+    INDEX_MEMORY,
+    ENCODERS,
+    POSITION_COMMIT_INTERVAL,
+    OptionSpec::new("write.*", OptionKind::Text, "Stored as a property of a new table."),
+    OptionSpec::new("read.*", OptionKind::Text, "Stored as a property of a new table."),
+    OptionSpec::new("commit.*", OptionKind::Text, "Stored as a property of a new table."),
+    OptionSpec::new("history.*", OptionKind::Text, "Stored as a property of a new table."),
+    OptionSpec::new("shardlake.table.*", OptionKind::Text, "Stored as a property of a new table."),
+];

@@ -1,0 +1,116 @@
+//! The sink as the engine sees it: checked at planning, claimed at each start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use shardlake_connector::{
+    ChangelogMode, Claim, Error, JobIdentity, OpenedSink, OptionSpec, Sink, SinkCommitter,
+    SinkFactory, SinkWriter, TableDefinition,
+};
+use shardlake_iceberg_table::commit::Committer;
+use shardlake_iceberg_table::{DeltaWriter, DeltaWriterOptions, WriterShared};
+
+use crate::Target;
+use crate::committer::{IcebergCommitter, from_epoch};
+use crate::error::from_lake;
+use crate::options::{ENCODERS, INDEX_MEMORY, OPTIONS, POSITION_COMMIT_INTERVAL};
+use crate::writer::IcebergWriter;
+
+/// Makes sinks for `'connector' = 'iceberg'`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IcebergSinkFactory;
+
+impl SinkFactory for IcebergSinkFactory {
+    fn connector(&self) -> &'static str {
+        "iceberg"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        OPTIONS
+    }
+
+    fn create(&self, table: &TableDefinition) -> Result<Arc<dyn Sink>, Error> {
+        table.options.validate(self.connector(), OPTIONS)?;
+        let target = Target::of_definition(table)?;
+        let index_memory = table.options.size_bytes(&INDEX_MEMORY)?.unwrap_or(u64::MAX);
+        let encoders = table.options.integer(&ENCODERS)?.unwrap_or(1);
+        let interval = table.options.duration_ms(&POSITION_COMMIT_INTERVAL)?.unwrap_or(600_000);
+        Ok(Arc::new(IcebergSink {
+            target,
+            writer_options: DeltaWriterOptions {
+                index_memory_bytes: usize::try_from(index_memory).unwrap_or(usize::MAX),
+                encoder_count: usize::try_from(encoders).unwrap_or(1),
+                ..DeltaWriterOptions::default()
+            },
+            position_interval: Duration::from_millis(interval),
+        }))
+    }
+}
+
+struct IcebergSink {
+    target: Target,
+    writer_options: DeltaWriterOptions,
+    position_interval: Duration,
+}
+
+#[async_trait]
+impl Sink for IcebergSink {
+    fn changelog_mode(&self) -> ChangelogMode {
+        if self.target.creation.schema.primary_key.is_empty() {
+            ChangelogMode::InsertOnly
+        } else {
+            ChangelogMode::All
+        }
+    }
+
+    fn stores_progress(&self) -> bool {
+        true
+    }
+
+    async fn prepare(&self) -> Result<(), Error> {
+        self.target.prepare().await.map(drop)
+    }
+
+    async fn open(&self, job: &JobIdentity) -> Result<Claim, Error> {
+        self.target.prepare().await?;
+        let catalog = Arc::clone(&self.target.catalog);
+        let committer = Committer::claim(catalog, &self.target.name, &job.name, &job.id)
+            .await
+            .map_err(from_lake)?;
+        let generation = committer.writer().generation;
+        let progress = committer.progress().map(from_epoch).transpose()?;
+        // After the claim nobody else of this job commits, so the index is that of the claimed version.
+        let shared =
+            WriterShared::load(committer.table(), self.writer_options).await.map_err(from_lake)?;
+        let epoch = progress.as_ref().map(|progress| progress.epoch);
+        let table = &self.target.name;
+        tracing::info!(%table, job = %job.name, generation, ?epoch, "claimed table");
+        let committer = IcebergCommitter::new(committer, self.position_interval);
+        let sink = Box::new(ClaimedSink { shared, committer: Mutex::new(Some(committer)) });
+        Ok(Claim { sink, progress, generation })
+    }
+}
+
+struct ClaimedSink {
+    shared: Arc<WriterShared>,
+    committer: Mutex<Option<IcebergCommitter>>,
+}
+
+impl OpenedSink for ClaimedSink {
+    /// All writers share one key index, so it does not matter which keys come to which writer.
+    fn writer(&self, worker: usize, _worker_count: usize) -> Result<Box<dyn SinkWriter>, Error> {
+        let delta = DeltaWriter::new(Arc::clone(&self.shared), worker);
+        Ok(Box::new(IcebergWriter::new(delta)))
+    }
+
+    fn committer(&self) -> Result<Box<dyn SinkCommitter>, Error> {
+        let committer = self.committer.lock().take();
+        let committer = committer.ok_or_else(|| Error::bug("the committer was taken before"))?;
+        Ok(Box::new(committer))
+    }
+}
+
+#[cfg(test)]
+mod tests;

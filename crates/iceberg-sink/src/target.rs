@@ -1,0 +1,123 @@
+//! Which Iceberg table a table definition stands for.
+
+use std::sync::Arc;
+
+use shardlake_connector::{Error, OptionSpec, TableDefinition};
+use shardlake_iceberg_table::{
+    Catalog, Error as LakeError, HadoopCatalog, Table, TableCreation, TableName, properties, schema,
+};
+
+use crate::error::from_lake;
+use crate::options::{
+    CATALOG_DATABASE, CATALOG_IMPL, CATALOG_NAME, CATALOG_TABLE, CATALOG_TYPE, FORMAT_VERSION, URI,
+    WAREHOUSE,
+};
+
+/// An Iceberg table in its catalog, as a table definition names it. It may not exist yet.
+#[derive(Clone)]
+pub struct Target {
+    /// The catalog.
+    pub catalog: Arc<dyn Catalog>,
+    /// The table in it.
+    pub name: TableName,
+    /// What it is made of if it has to be made.
+    pub creation: TableCreation,
+}
+
+impl Target {
+    /// Reads the options that name the table. Does no I/O.
+    ///
+    /// # Errors
+    /// A [`shardlake_connector::Fault::Job`] that names the option or column and what to do.
+    pub fn of_definition(table: &TableDefinition) -> Result<Self, Error> {
+        let options = &table.options;
+        let given = |spec: &OptionSpec| options.text(spec).filter(|text| !text.is_empty());
+        if given(&CATALOG_NAME).is_none() {
+            return Err(Error::job(format!(
+                "Invalid catalog name: null. Set {} create table option.",
+                CATALOG_NAME.key
+            )));
+        }
+        for refused in [CATALOG_IMPL, URI] {
+            if given(&refused).is_some() {
+                return Err(Error::job(format!(
+                    "option '{}' is not supported: only 'catalog-type' = 'hadoop' with a 'warehouse' \
+                     on a local disk is",
+                    refused.key
+                )));
+            }
+        }
+        let catalog_type = given(&CATALOG_TYPE).unwrap_or("hadoop");
+        if !catalog_type.eq_ignore_ascii_case("hadoop") {
+            return Err(Error::job(format!(
+                "catalog type '{catalog_type}' is not supported; use 'catalog-type' = 'hadoop' with a \
+                 'warehouse' on a local disk"
+            )));
+        }
+        let warehouse = given(&WAREHOUSE).ok_or_else(|| {
+            Error::job(
+                "Cannot initialize HadoopCatalog because warehousePath must not be null or empty: \
+                 set the 'warehouse' option",
+            )
+        })?;
+        let version = options.integer(&FORMAT_VERSION)?.unwrap_or(2);
+        if version != 2 {
+            return Err(Error::job(format!(
+                "'format-version' = '{version}' is not supported; use '2'"
+            )));
+        }
+        check_columns(table)?;
+        let namespace = given(&CATALOG_DATABASE).unwrap_or(&table.name.database);
+        let name = given(&CATALOG_TABLE).unwrap_or(&table.name.object);
+        // Types that Iceberg does not have are refused before anything is made.
+        schema::to_iceberg(&table.schema).map_err(from_lake)?;
+        Ok(Self {
+            catalog: Arc::new(HadoopCatalog::new(warehouse).map_err(from_lake)?),
+            name: TableName::new(namespace, name),
+            creation: TableCreation {
+                schema: table.schema.clone(),
+                properties: properties::from_options(options.iter()),
+            },
+        })
+    }
+
+    /// The table, made if it does not exist, checked against the declared columns if it does.
+    ///
+    /// # Errors
+    /// As the catalog reports; a [`shardlake_connector::Fault::Job`] naming the column that differs.
+    pub async fn prepare(&self) -> Result<Table, Error> {
+        let table = match self.catalog.load(&self.name).await {
+            Err(LakeError::NotFound(_)) => {
+                match self.catalog.create(&self.name, &self.creation).await {
+                    // Another process was faster.
+                    Err(LakeError::AlreadyExists(_)) => self.catalog.load(&self.name).await,
+                    created => created,
+                }
+            }
+            loaded => loaded,
+        }
+        .map_err(from_lake)?;
+        schema::check_matches(table.schema(), &self.creation.schema).map_err(|error| {
+            Error::job(format!("Iceberg table {} does not fit its declaration", self.name))
+                .caused_by(error)
+        })?;
+        Ok(table)
+    }
+}
+
+fn check_columns(table: &TableDefinition) -> Result<(), Error> {
+    for (index, column) in table.schema.columns.iter().enumerate() {
+        if table.metadata_key(index).is_some() {
+            return Err(Error::job(format!(
+                "column '{}' is a metadata column, which the iceberg connector does not have; \
+                 declare it as a physical column",
+                column.name
+            )));
+        }
+    }
+    if table.partitioned_by.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::job("PARTITIONED BY is not supported for an Iceberg table yet; leave it out"))
+    }
+}
