@@ -247,7 +247,9 @@ fn work(parts: Parts, shared: &Arc<Shared>, parallelism: usize) -> Result<(), Er
         0 | 1 => CommunicationConfig::Thread,
         workers => CommunicationConfig::Process(workers),
     };
-    let config = Config { communication, worker: WorkerConfig::default() };
+    // Parking at once: what wakes a worker comes from other threads, which need the core.
+    let worker = WorkerConfig::default().idle_spin(Duration::ZERO);
+    let config = Config { communication, worker };
     let workers = Arc::clone(shared);
     let parts = Arc::new(parts);
     let guards = timely::execute(config, move |worker| work_on(worker, &parts, &workers));
