@@ -11,6 +11,7 @@ mod explain;
 mod insert;
 mod lake;
 mod lineage;
+mod place;
 mod provider;
 mod query_source;
 mod rewrite;
@@ -24,7 +25,6 @@ use datafusion::logical_expr::LogicalPlan;
 use futures::future::BoxFuture;
 use shardlake_change::{Column, TableSchema};
 use shardlake_connector::{ChangelogMode, ObjectName, Sink, TableDefinition};
-use uuid::Uuid;
 
 use self::bind::{BoundQuery, bind, with_arrow_types};
 use self::explain::{ChangelogModes, Stage, StreamStages};
@@ -243,9 +243,10 @@ async fn draft_job(context: &PlannerContext, inserts: &[Insert]) -> Result<JobDr
     let names: Vec<String> = drafts.iter().map(|draft| draft.name.to_string()).collect();
     let once = drafts.iter().all(|draft| draft.batch || !reads_source(&draft.plan));
     let (sources, sinks) = stages(&session, drafts)?;
+    let fingerprint = sha256_hex(canonical.join("\n").as_bytes());
     let job = JobPlan {
-        name: job_name(context, &names, once),
-        fingerprint: sha256_hex(canonical.join("\n").as_bytes()),
+        name: job_name(context, &names, &fingerprint, once),
+        fingerprint,
         sources,
         sinks,
         configuration: context.configuration.explicit(),
@@ -253,14 +254,15 @@ async fn draft_job(context: &PlannerContext, inserts: &[Insert]) -> Result<JobDr
     Ok(JobDraft { job, plans, definitions })
 }
 
-/// `pipeline.name`, or Flink's name for the job. A job that computes its rows once has nothing to
-/// resume from, so that each run gets a name of its own.
-fn job_name(context: &PlannerContext, sinks: &[String], once: bool) -> String {
+/// `pipeline.name`, or Flink's name for the job. A job that computes its rows once also carries the
+/// start of its fingerprint, so that it never takes the place of the job that follows a source.
+fn job_name(context: &PlannerContext, sinks: &[String], fingerprint: &str, once: bool) -> String {
     if let Some(name) = context.configuration.get("pipeline.name") {
         return name;
     }
     let name = format!("insert-into_{}", sinks.join(","));
-    if once { format!("{name}-{}", Uuid::new_v4().simple()) } else { name }
+    let start: String = fingerprint.chars().take(8).collect();
+    if once { format!("{name}-{start}") } else { name }
 }
 
 fn draft_sink<'a>(

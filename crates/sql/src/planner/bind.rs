@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::common::Column as ColumnName;
+use datafusion::common::{Column as ColumnName, DataFusionError};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{
@@ -23,6 +23,7 @@ use super::coercion::narrow_literals;
 use super::error::diagnostic;
 use super::lake::lake_table;
 use super::lineage::columns_of;
+use super::place::{place_of_error, place_of_name};
 use super::provider::QueryScope;
 use super::rewrite::rewrite;
 use super::table::{PlanTable, SourceTable, TypedTable};
@@ -62,14 +63,19 @@ pub(crate) async fn bind(
             .filter_map(|part| part.as_ident().map(|ident| ident.value.clone()))
             .collect();
         let written = written.join(".");
-        let (table, meaning) = match context.resolve(&reference).await? {
-            Resolved::Table(table) => table_source(context, session, *table).await?,
-            Resolved::View(view) => view_source(context, session, &view).await?,
+        let span = place_of_name(query, relation);
+        let bound = match context.resolve(&reference).await {
+            Ok(Resolved::Table(table)) => table_source(context, session, *table).await,
+            Ok(Resolved::View(view)) => view_source(context, session, &view).await,
+            Err(error) => Err(Diagnostic { span: None, ..error }),
         };
+        let (table, meaning) = bound.map_err(|error| error.at(span))?;
         canonical.push_str(&format!("\n{written} = {meaning}"));
         tables.insert(written, table);
     }
-    let plan = to_plan(session, tables, Statement::Query(Box::new(rewritten.query)))?;
+    let statement = Statement::Query(Box::new(rewritten.query));
+    let plan = to_plan(session, tables, statement)
+        .map_err(|error| diagnostic(&error).at(place_of_error(query, &error)))?;
     let columns = output_columns(&plan)?;
     Ok(BoundQuery { plan, columns, canonical })
 }
@@ -102,13 +108,10 @@ fn to_plan(
     session: &BatchSession,
     tables: BTreeMap<String, Arc<dyn TableSource>>,
     statement: Statement,
-) -> Result<LogicalPlan, Diagnostic> {
+) -> Result<LogicalPlan, DataFusionError> {
     let scope = QueryScope::new(Arc::clone(&session.functions), session.options(), tables);
     let planner = SqlToRel::new_with_options(&scope, parser_options());
-    planner
-        .sql_statement_to_plan(statement)
-        .and_then(narrow_literals)
-        .map_err(|error| diagnostic(&error))
+    planner.sql_statement_to_plan(statement).and_then(narrow_literals)
 }
 
 type Bound = (Arc<dyn TableSource>, String);
@@ -121,7 +124,10 @@ fn view_source<'a>(
 ) -> futures::future::BoxFuture<'a, Result<Bound, Diagnostic>> {
     Box::pin(async move {
         let scope = context.in_scope(&view.scope);
-        let bound = bind(&scope, session, &view.query).await?;
+        // Places in a view's query are not places of the statement.
+        let bound = bind(&scope, session, &view.query)
+            .await
+            .map_err(|error| Diagnostic { span: None, ..error })?;
         let plan = renamed(bound.plan, &view.columns, &view.name.to_string())?;
         let table: Arc<dyn TableSource> = Arc::new(PlanTable::new(plan));
         Ok((table, format!("({}; columns {:?})", bound.canonical, view.columns)))
@@ -335,7 +341,8 @@ fn computed_column(
 
 /// The expression of a computed column; it is parsed as the one column of a query.
 fn parse_expression(text: &str) -> Result<SqlExpr, Diagnostic> {
-    let query = crate::parser::parse_query(&format!("SELECT {text}"))?;
+    let query = crate::parser::parse_query(&format!("SELECT {text}"))
+        .map_err(|error| Diagnostic { span: None, ..error })?;
     let body = rewrite(&query.body).query.body;
     if let SetExpr::Select(select) = *body
         && let Some(SelectItem::ExprWithAlias { expr, .. } | SelectItem::UnnamedExpr(expr)) =

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use shardlake_change::LogicalType;
+use shardlake_connector::Sink;
 use shardlake_iceberg_table::{
     AsOf, Catalog as _, Error as LakeError, HadoopCatalog, IcebergTableProvider, Table, TableName,
 };
@@ -53,6 +54,7 @@ fn declared_type(table: &ResolvedTable, index: usize) -> Option<LogicalType> {
 
 /// The newest state of the table, made first if it does not exist.
 async fn open(context: &PlannerContext, table: &ResolvedTable) -> Result<Table, Diagnostic> {
+    let sink = sink_of(context, table)?;
     let options = &table.definition.options;
     let refuse = |message: String| Diagnostic::new(Code::TableOptions, message);
     match options.get("catalog-type") {
@@ -75,22 +77,21 @@ async fn open(context: &PlannerContext, table: &ResolvedTable) -> Result<Table, 
     let catalog = HadoopCatalog::new(warehouse).map_err(|error| lake_error(&error))?;
     match catalog.load(&name).await {
         Err(LakeError::NotFound(_)) => {
-            prepare(context, table).await?;
+            sink.prepare().await.map_err(|error| Diagnostic::connector(&error))?;
             catalog.load(&name).await.map_err(|error| lake_error(&error))
         }
         loaded => loaded.map_err(|error| lake_error(&error)),
     }
 }
 
-/// Has the sink make the table.
-async fn prepare(context: &PlannerContext, table: &ResolvedTable) -> Result<(), Diagnostic> {
+/// What would write the table: it knows the options, and how the table is made.
+fn sink_of(context: &PlannerContext, table: &ResolvedTable) -> Result<Arc<dyn Sink>, Diagnostic> {
     let factory = context.connectors.sink(&table.name, table.connector.as_deref())?;
     let mut definition = sink_definition(table);
     for key in READ_OPTIONS {
         definition.options.remove(key);
     }
-    let sink = factory.create(&definition).map_err(|error| Diagnostic::connector(&error))?;
-    sink.prepare().await.map_err(|error| Diagnostic::connector(&error))
+    factory.create(&definition).map_err(|error| Diagnostic::connector(&error))
 }
 
 /// Which state of the table the options ask for.

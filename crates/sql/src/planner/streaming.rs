@@ -337,6 +337,9 @@ impl JobSources {
         output: &DFSchema,
     ) -> Result<StreamNode, Diagnostic> {
         let schema = input.schema();
+        if filter.is_none() && is_identity(columns, schema) {
+            return self.node(input);
+        }
         let predicate =
             filter.map(|filter| self.output_column(&filter.predicate, schema)).transpose()?;
         let columns = columns
@@ -369,6 +372,15 @@ impl JobSources {
             })
             .collect()
     }
+}
+
+/// Whether the columns are those of the input, in its order.
+fn is_identity(columns: &[Expr], input: &DFSchema) -> bool {
+    columns.len() == input.fields().len()
+        && columns.iter().enumerate().all(|(index, expr)| match expr.clone().unalias() {
+            Expr::Column(column) => input.maybe_index_of_column(&column) == Some(index),
+            _ => false,
+        })
 }
 
 /// The columns of the definition that a scan reads, ascending and at least one: a batch without

@@ -157,3 +157,14 @@ async fn a_bounded_aggregate_is_a_source_of_its_own() {
     +I 1 | y
     ");
 }
+
+#[tokio::test]
+async fn a_job_that_runs_once_has_a_name_of_its_own() {
+    let mut session = session(TABLES).await;
+    let base = "insert-into_default_catalog.default_database.sink";
+    let once = job(&mut session, "INSERT INTO sink VALUES (1, 'x')").await.unwrap();
+    assert_eq!(once.name, format!("{base}-{}", once.fingerprint.split_at(8).0));
+    session.execute("SET 'pipeline.name' = 'mine'").await.unwrap();
+    let named = job(&mut session, "INSERT INTO sink VALUES (1, 'x')").await.unwrap();
+    assert_eq!((named.name.as_str(), named.fingerprint), ("mine", once.fingerprint));
+}

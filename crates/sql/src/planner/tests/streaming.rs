@@ -214,6 +214,42 @@ async fn wrong_names_are_told_in_flinks_words() {
 }
 
 #[tokio::test]
+async fn a_mistake_is_marked_in_the_statement() {
+    let mut session = session(TABLES).await;
+    let mut marked = String::new();
+    for statement in [
+        "SELECT id, nam FROM users",
+        "INSERT INTO sink\n  SELECT id,\n  UPPR(name) FROM users",
+        "SELECT 'ü', x.id FROM users",
+        "INSERT INTO sink SELECT * FROM\n\tnothing WHERE id > 3",
+        "WITH a AS (SELECT ag FROM users) SELECT * FROM a",
+        "SELECT * FROM users /*+ OPTIONS('speed' = '77') */",
+    ] {
+        let Err(error) = session.execute(statement).await else { panic!("{statement} is right") };
+        marked.push_str(&format!("{}\n\n", error.excerpt(statement)));
+    }
+    insta::assert_snapshot!(marked, @"
+    SELECT id, nam FROM users
+               ^^^
+
+      UPPR(name) FROM users
+      ^^^^
+
+    SELECT 'ü', x.id FROM users
+                ^^^^
+
+    	nothing WHERE id > 3
+    	^^^^^^^
+
+    WITH a AS (SELECT ag FROM users) SELECT * FROM a
+                      ^^
+
+    SELECT * FROM users /*+ OPTIONS('speed' = '77') */
+                        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    ");
+}
+
+#[tokio::test]
 async fn batch_mode_refuses_an_unbounded_table() {
     let mut session = session(TABLES).await;
     session.execute("SET 'execution.runtime-mode' = 'batch'").await.unwrap();
@@ -284,13 +320,11 @@ async fn explain_shows_the_stages() {
     == Optimized Physical Plan ==
     Sink(table=[default_catalog.default_database.sink], fields=[id, name], changelogMode=[NONE])
     +- ConstraintEnforcer[NotNullEnforcer(fields=[id], ERROR)], changelogMode=[I,UB,UA,D]
-       +- Calc(select=[id, name], changelogMode=[I,UB,UA,D])
-          +- TableSourceScan(table=[[default_catalog, default_database, users]], fields=[id, name], changelogMode=[I,UB,UA,D])
+       +- TableSourceScan(table=[[default_catalog, default_database, users]], fields=[id, name], changelogMode=[I,UB,UA,D])
 
     == Optimized Execution Plan ==
     Sink(table=[default_catalog.default_database.sink], fields=[id, name], changelogMode=[NONE])
     +- ConstraintEnforcer[NotNullEnforcer(fields=[id], ERROR)], changelogMode=[I,UB,UA,D]
-       +- Calc(select=[id, name], changelogMode=[I,UB,UA,D])
-          +- TableSourceScan(table=[[default_catalog, default_database, users]], fields=[id, name], changelogMode=[I,UB,UA,D])
+       +- TableSourceScan(table=[[default_catalog, default_database, users]], fields=[id, name], changelogMode=[I,UB,UA,D])
     ");
 }
