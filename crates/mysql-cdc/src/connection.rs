@@ -51,6 +51,11 @@ impl Target {
     pub(crate) fn lane(&self) -> &str {
         &self.lane
     }
+
+    /// A name for the thread that reads it; systems show its first 15 bytes only.
+    pub(crate) fn thread_name(&self) -> String {
+        format!("cdc {} {}", self.address.port, self.address.host)
+    }
 }
 
 /// A row of a control query; NULL is `None`.

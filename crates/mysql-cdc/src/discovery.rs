@@ -19,8 +19,8 @@ pub(crate) struct ServerColumn {
     pub(crate) data_type: String,
     /// Its type in full, such as `enum('a','b')` or `int unsigned`.
     pub(crate) column_type: String,
-    /// The collation of a text column.
-    pub(crate) collation: Option<String>,
+    /// The character set of a text column.
+    pub(crate) charset: Option<String>,
 }
 
 /// A table that the source reads.
@@ -141,7 +141,7 @@ fn describe(
     };
     let columns = connection.query(
         &format!(
-            "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, COLLATION_NAME FROM \
+            "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME FROM \
              information_schema.COLUMNS WHERE {condition} ORDER BY TABLE_NAME, ORDINAL_POSITION"
         ),
         "reading the columns of tables",
@@ -157,7 +157,7 @@ fn describe(
         name: row.text(1).to_owned(),
         data_type: row.text(2).to_ascii_lowercase(),
         column_type: row.text(3).to_owned(),
-        collation: row.get(4).map(str::to_owned),
+        charset: row.get(4).map(str::to_owned),
     });
     let mut keys = by_table(keys, |row| row.text(1).to_owned());
     let described = tables.iter().map(|(name, row_estimate)| ServerTable {
@@ -181,7 +181,7 @@ fn by_table<T>(rows: Vec<TextRow>, read: impl Fn(&TextRow) -> T) -> BTreeMap<Str
 pub(crate) fn warn_of_unknown_columns<'a>(
     server: &str,
     declared: impl IntoIterator<Item = &'a str>,
-    tables: &[ServerTable],
+    tables: &[Arc<ServerTable>],
 ) {
     for name in declared {
         let known =

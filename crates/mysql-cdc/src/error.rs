@@ -45,7 +45,7 @@ pub(crate) enum Error {
         /// What was being done, for example reading which table.
         doing: String,
         /// The decoder's report.
-        source: WireError,
+        source: Box<WireError>,
     },
     /// A spill file could not be written or read.
     #[error("cannot keep rows in the spill folder: free disk space or check its permissions")]
@@ -80,7 +80,9 @@ impl Error {
             WireError::Server(error) => {
                 Self::Refused { server, doing, code: error.code, message: error.message }
             }
-            source => Self::Unreadable { server, doing: doing.to_owned(), source },
+            source => {
+                Self::Unreadable { server, doing: doing.to_owned(), source: Box::new(source) }
+            }
         }
     }
 

@@ -8,8 +8,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use shardlake_change::ChangeBatch;
-use shardlake_connector::{Boundary, Error as ConnectorError, EventSender, Fault, Phase, SourceEvent};
+use shardlake_change::{ChangeBatch, TableId};
+use shardlake_connector::{
+    Boundary, Error as ConnectorError, EventSender, Fault, Phase, SourceEvent,
+};
+
+use uuid::Uuid;
 
 use crate::binlog::{self, Prepared};
 use crate::checks::{ServerFacts, check_server};
@@ -17,7 +21,7 @@ use crate::connection::{Connection, Target};
 use crate::discovery::ServerTable;
 use crate::error::{Error, Result};
 use crate::matching::TableMatcher;
-use crate::options::SourceOptions;
+use crate::options::{SourceOptions, random_server_id};
 use crate::output::OutputShape;
 use crate::position::LanePosition;
 use crate::snapshot;
@@ -91,7 +95,9 @@ pub(crate) struct Lane {
     pub(crate) prepared: Prepared,
     pub(crate) status: Arc<StatusBoard>,
     pub(crate) emitter: Emitter,
-    pub(crate) server_id: u32,
+    /// Names the lane's binlog reader, so that it replaces its own stale connections.
+    pub(crate) replica_uuid: String,
+    server_id: u32,
 }
 
 /// What a lane begins with.
@@ -121,10 +127,11 @@ impl Lane {
             tables,
             position,
             status,
+            replica_uuid: Uuid::new_v4().to_string(),
             server_id,
         };
         thread::Builder::new()
-            .name(format!("cdc {}", lane.target.lane()))
+            .name(lane.target.thread_name())
             .spawn(move || lane.run())
             .map(drop)
             .map_err(|error| {
@@ -132,7 +139,23 @@ impl Lane {
             })
     }
 
+    /// The id under which the binlog is read: the user's, or another one each time.
+    pub(crate) fn server_id(&self) -> u32 {
+        if self.shared.options.server_id_given { self.server_id } else { random_server_id() }
+    }
+
+    /// The tables of a database whose existing rows were read.
+    pub(crate) fn tables_in(&self, database: &str) -> Vec<TableId> {
+        let tables = self.position.snapshot.as_ref().and_then(|all| all.tables.get(database));
+        let names = tables.into_iter().flat_map(|tables| tables.keys());
+        names.map(|table| TableId::new(database, table)).collect()
+    }
+
     fn run(mut self) {
+        // Epochs close right after a boundary, so one comes before anything is read.
+        if self.emitter.boundary(&self.position, None).is_err() {
+            return;
+        }
         let mut delay = FIRST_RETRY;
         loop {
             let before = self.position.clone();
@@ -180,7 +203,7 @@ impl Lane {
         self.check_identity(&mut control)?;
         if incomplete {
             self.status.set_phase(LanePhase::Snapshot);
-            snapshot::read_existing_rows(self, &mut control)?;
+            snapshot::read_existing_rows(self)?;
         }
         self.status.set_phase(if self.position.phase() == Phase::Snapshot {
             LanePhase::Snapshot

@@ -64,15 +64,12 @@ impl TableMatcher {
 }
 
 fn compile(option: &str, user_text: &str, pattern: &str) -> Result<Regex, ConnectorError> {
-    RegexBuilder::new(&format!("\\A(?:{pattern})\\z"))
-        .backtrack_limit(BACKTRACK_LIMIT)
-        .build()
-        .map_err(|error| {
-            ConnectorError::job(format!(
-                "The {option} '{user_text}' is not a valid regular expression"
-            ))
+    let build = |pattern: &str| RegexBuilder::new(pattern).backtrack_limit(BACKTRACK_LIMIT).build();
+    // By itself first: a stray bracket must not pair with those around it.
+    build(pattern).and_then(|_| build(&format!("\\A(?:{pattern})\\z"))).map_err(|error| {
+        ConnectorError::job(format!("The {option} '{user_text}' is not a valid regular expression"))
             .caused_by(error)
-        })
+    })
 }
 
 fn is_match(

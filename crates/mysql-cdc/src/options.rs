@@ -426,9 +426,14 @@ fn even_distribution(options: &Options) -> Result<(f64, f64), Error> {
     Ok((lower, upper))
 }
 
+/// An id as Flink CDC draws it.
+pub(crate) fn random_server_id() -> u32 {
+    rand::rng().random_range(5_400..6_400)
+}
+
 fn server_ids(options: &Options) -> Result<(RangeInclusive<u32>, bool), Error> {
     let Some(text) = options.text(&SERVER_ID) else {
-        let id = rand::rng().random_range(5_400..6_400);
+        let id = random_server_id();
         return Ok((id..=id, false));
     };
     let invalid = |cause: String| {

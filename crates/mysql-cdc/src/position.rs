@@ -227,18 +227,21 @@ pub(crate) struct LanePosition {
     /// The snapshot phase, until it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) snapshot: Option<SnapshotProgress>,
+    /// XA transactions that are prepared and not yet decided, and where each begins.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) prepared: BTreeMap<String, BinlogOffset>,
 }
 
 impl LanePosition {
     /// A lane that reads the binlog only.
     pub(crate) fn streaming(server_uuid: String, at: Watermark) -> Self {
-        Self { version: VERSION, server_uuid, at, snapshot: None }
+        Self { version: VERSION, server_uuid, at, snapshot: None, prepared: BTreeMap::new() }
     }
 
     /// A lane that is about to read existing rows.
     pub(crate) fn initial(server_uuid: String, start: Watermark) -> Self {
         let snapshot = Some(SnapshotProgress::new(start.clone()));
-        Self { version: VERSION, server_uuid, at: start, snapshot }
+        Self { version: VERSION, server_uuid, at: start, snapshot, prepared: BTreeMap::new() }
     }
 
     /// Whether existing rows are being read or caught up with.

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::checks::ServerFacts;
 use crate::chunk::{EvenBounds, EvenFactors, KeyKind, condition, next_key_sql, quote_name};
 use crate::connection::{Connection, Target};
+use crate::decode::TableReader;
 use crate::discovery::ServerTable;
 use crate::error::{Error, Result};
 use crate::lane::{Lane, Shared};
@@ -275,7 +276,7 @@ impl Crew<'_> {
     ) -> Result<()> {
         let mut connection = Connection::open(self.target, Arc::clone(&self.stop))?;
         let mut low = self.facts.watermark(&mut connection)?;
-        let mut reader: Option<TableReader> = None;
+        let mut reader: Option<TableReader<'_>> = None;
         for chunk in planned {
             if (self.stop)() {
                 return Err(Error::Ended);

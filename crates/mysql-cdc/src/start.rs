@@ -1,10 +1,211 @@
-//! Starting a source.
+//! Starting a source: connect, check the server, find the tables, decide where to begin.
 
-use shardlake_connector::{Error, ReadRequest, RunningSource};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
+use shardlake_connector::{
+    Error as ConnectorError, Fault, ReadRequest, RunningSource, SourceStatus, event_channel,
+};
+
+use crate::binlog;
+use crate::checks::{ServerFacts, check_server};
+use crate::connection::{Connection, Target};
+use crate::decode::TableReader;
+use crate::discovery::{ServerTable, matching_tables, warn_of_unknown_columns};
+use crate::error::{Error, Result};
+use crate::filter::parse_set;
+use crate::lane::{Lane, LaneStart, Shared, reconcile};
+use crate::options::StartupMode;
+use crate::output::OutputShape;
+use crate::position::{BinlogOffset, LanePosition, Watermark};
 use crate::source::MysqlSource;
+use crate::spill::SpillPolicy;
+use crate::status::StatusBoard;
 
-/// Starts the source.
-pub(crate) fn start(source: &MysqlSource, _request: &ReadRequest) -> Result<RunningSource, Error> {
-    Err(Error::job(format!("reading {} is not possible yet", source.options.server.lane())))
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// The greatest batch, by which the channel's capacity is reckoned.
+const BATCH_BYTES: usize = 2 << 20;
+
+/// Starts the source: one lane for its server.
+pub(crate) fn start(
+    source: &MysqlSource,
+    request: &ReadRequest,
+) -> std::result::Result<RunningSource, ConnectorError> {
+    let options = &source.options;
+    let timeout = Duration::from_millis(options.connect_timeout_ms);
+    let shared = Arc::new(Shared {
+        shape: OutputShape::new(&source.definition, &request.columns, options.append_only)?,
+        options: options.clone(),
+        matcher: source.matcher.clone(),
+        spill: SpillPolicy {
+            memory_bytes: request.memory_bytes / 2,
+            folder: request.spill_dir.clone(),
+        },
+    });
+    let target = Arc::new(Target::new(options.server.clone(), options.jdbc.clone(), timeout)?);
+    let mut connection = connect(&target, options.connect_max_retries)?;
+    let facts = check_server(&mut connection, &options.zone)?;
+    let stored = stored_position(request, target.lane())?;
+    let (position, tables) = begin(&shared, &target, &facts, stored, &mut connection)?;
+    let capacity = (request.memory_bytes / 4 / BATCH_BYTES).clamp(4, 64);
+    let (sender, receiver) = event_channel(capacity);
+    let lane = target.lane().to_owned();
+    let status = Arc::new(StatusBoard::new(lane.clone()));
+    let start = LaneStart {
+        shared,
+        target,
+        facts,
+        tables,
+        position,
+        status: Arc::clone(&status),
+        server_id: *options.server_ids.start(),
+    };
+    Lane::spawn(start, sender)?;
+    let status: Arc<dyn SourceStatus> = status;
+    Ok(RunningSource { lanes: vec![(lane, receiver)], status: Some(status) })
+}
+
+/// Connects for the first time.
+fn connect(target: &Target, max_retries: u32) -> Result<Connection> {
+    let mut tries = 0;
+    loop {
+        match Connection::open(target, Arc::new(|| false)) {
+            Err(error) if error.fault() == Fault::Transient && tries < max_retries => {
+                let error = ConnectorError::from(error).report();
+                tracing::warn!(server = target.lane(), error, "connecting again");
+                tries += 1;
+                thread::park_timeout(RETRY_DELAY);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn stored_position(request: &ReadRequest, lane: &str) -> Result<Option<LanePosition>> {
+    let Some(lanes) = &request.position else { return Ok(None) };
+    match lanes.get(lane) {
+        Some(value) => LanePosition::from_json(lane, value).map(Some),
+        None => Err(Error::job(format!(
+            "the stored position knows no MySQL server {lane}, only {}: read from the same server, \
+             or start afresh into a new table",
+            lanes.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+        ))),
+    }
+}
+
+/// Where the lane begins, and the tables whose rows it reads first.
+fn begin(
+    shared: &Shared,
+    target: &Target,
+    facts: &ServerFacts,
+    stored: Option<LanePosition>,
+    connection: &mut Connection,
+) -> Result<(LanePosition, Vec<Arc<ServerTable>>)> {
+    let lane = connection.server().to_owned();
+    if let Some(mut position) = stored {
+        reconcile(&mut position, facts, &lane)?;
+        let unread = position.snapshot.as_ref().is_some_and(|snapshot| !snapshot.complete);
+        let tables = if unread { find_tables(shared, connection)? } else { Vec::new() };
+        return Ok((position, tables));
+    }
+    // The watermark comes first: whatever changes while tables are looked for is in the binlog.
+    let start = facts.watermark(connection)?;
+    let tables = find_tables(shared, connection)?;
+    warn_of_unknown_columns(
+        &lane,
+        shared.shape.physical().iter().map(|column| column.name.as_str()),
+        &tables,
+    );
+    let uuid = facts.uuid.clone();
+    if shared.options.startup.reads_existing_rows() {
+        return Ok((LanePosition::initial(uuid, start), tables));
+    }
+    let at = first_offset(target, &shared.options.startup, facts, start, connection)?;
+    Ok((LanePosition::streaming(uuid, at), tables))
+}
+
+fn find_tables(shared: &Shared, connection: &mut Connection) -> Result<Vec<Arc<ServerTable>>> {
+    let tables = matching_tables(connection, &shared.matcher)?;
+    for table in &tables {
+        if shared.options.startup.reads_existing_rows() {
+            table.chunk_key()?;
+        }
+    }
+    let tables: Vec<Arc<ServerTable>> = tables.into_iter().map(Arc::new).collect();
+    for table in &tables {
+        // Names the column that cannot be read as its declared type before anything starts.
+        TableReader::new(table, shared)?;
+    }
+    tracing::info!(server = connection.server(), table_count = tables.len(), "found tables");
+    Ok(tables)
+}
+
+/// Where a lane begins that reads no existing rows.
+fn first_offset(
+    target: &Target,
+    startup: &StartupMode,
+    facts: &ServerFacts,
+    now: Watermark,
+    connection: &mut Connection,
+) -> Result<Watermark> {
+    match startup {
+        StartupMode::Initial | StartupMode::Snapshot | StartupMode::Latest => Ok(now),
+        StartupMode::Earliest => {
+            let file = binlog_files(connection)?.into_iter().next();
+            at_file(facts, file.ok_or_else(|| no_binlog(connection))?, connection)
+        }
+        StartupMode::File { file, offset } => {
+            let offset = BinlogOffset { file: file.clone(), offset: *offset };
+            Ok(Watermark { offset, gtid_set: None })
+        }
+        StartupMode::GtidSet(set) => {
+            if !facts.gtid {
+                return Err(Error::job(format!(
+                    "'scan.startup.specific-offset.gtid-set' needs gtid_mode=ON on MySQL server {}: \
+                     set it, or give file and pos instead",
+                    connection.server()
+                )));
+            }
+            let set = parse_set(set)?.to_string();
+            Ok(Watermark { offset: BinlogOffset::default(), gtid_set: Some(set) })
+        }
+        StartupMode::Timestamp { millis } => {
+            let mut found = None;
+            for file in binlog_files(connection)?.into_iter().rev() {
+                let created = binlog::file_created_ms(target, &file)?;
+                let old_enough = created.is_some_and(|created| created <= *millis);
+                found = Some(file);
+                if old_enough {
+                    break;
+                }
+            }
+            at_file(facts, found.ok_or_else(|| no_binlog(connection))?, connection)
+        }
+    }
+}
+
+/// The beginning of a file. The transactions before it are known for the first file only.
+fn at_file(facts: &ServerFacts, file: String, connection: &mut Connection) -> Result<Watermark> {
+    let first = binlog_files(connection)?.into_iter().next();
+    let gtid_set = if facts.gtid && first.as_ref() == Some(&file) {
+        let rows = connection
+            .query("SELECT @@GLOBAL.gtid_purged", "asking for the purged transactions")?;
+        rows.first().map(|row| row.text(0).chars().filter(|c| !c.is_whitespace()).collect())
+    } else {
+        None
+    };
+    Ok(Watermark { offset: BinlogOffset { file, offset: 4 }, gtid_set })
+}
+
+fn binlog_files(connection: &mut Connection) -> Result<Vec<String>> {
+    let rows = connection.query("SHOW BINARY LOGS", "listing binlog files")?;
+    Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+}
+
+fn no_binlog(connection: &Connection) -> Error {
+    Error::job(format!(
+        "MySQL server {} has no binlog file: start it with log_bin",
+        connection.server()
+    ))
 }

@@ -1,0 +1,223 @@
+//! Groups of events: a transaction, or a statement that is its own transaction.
+
+use std::sync::Arc;
+
+use shardlake_mysql_wire::event::{EventHeader, GtidEvent, Query, RowsEvent, XaPrepare};
+use shardlake_mysql_wire::gtid::Gtid;
+
+use super::{BinlogReader, sender};
+use crate::ddl::{Statement, TableChange, read_statement};
+use crate::error::{Error, Result};
+use crate::position::BinlogOffset;
+
+/// The group that is being read.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    gtid: Option<Gtid>,
+    /// When it was written, in milliseconds since 1970; 0 if unknown.
+    event_ms: u64,
+    /// Where it begins.
+    start: u64,
+    /// Its first event has been read.
+    begun: bool,
+    /// `BEGIN` has been read: it ends with an end of its own.
+    open: bool,
+    /// It is the first half of an XA transaction.
+    xa: bool,
+    /// Rows of it have been collected.
+    has_rows: bool,
+}
+
+impl Group {
+    /// `BEGIN` or `XA START` has been read.
+    pub(super) fn open(&mut self, statement: &str) {
+        self.begun = true;
+        self.open = true;
+        self.xa =
+            statement.trim_start().get(..2).is_some_and(|verb| verb.eq_ignore_ascii_case("XA"));
+    }
+
+    /// Whether it is the first half of an XA transaction.
+    pub(super) const fn is_xa(&self) -> bool {
+        self.xa
+    }
+
+    /// Whether a group has begun and not ended.
+    pub(super) const fn is_begun(&self) -> bool {
+        self.begun || self.open
+    }
+}
+
+impl BinlogReader<'_> {
+    /// A group begins. One that never ended was cut off by a crash of the server, and did not happen.
+    pub(super) fn begin_group(&mut self, event: &GtidEvent, start: u64) -> Result<()> {
+        if self.group.has_rows {
+            self.assembly.rollback(&mut sender(&self.lane.emitter))?;
+        }
+        self.group = Group {
+            gtid: event.gtid,
+            event_ms: event.immediate_commit_us / 1_000,
+            start,
+            begun: true,
+            ..Group::default()
+        };
+        Ok(())
+    }
+
+    /// The transaction has ended and happened.
+    pub(super) fn end_group(&mut self, header: &EventHeader) -> Result<()> {
+        self.assembly.commit(&mut sender(&self.lane.emitter))?;
+        if self.group.has_rows {
+            self.note_rows();
+        }
+        self.close_group(header);
+        Ok(())
+    }
+
+    /// The group's events have all been read.
+    fn close_group(&mut self, header: &EventHeader) {
+        if let (Some(executed), Some(gtid)) = (&mut self.executed, &self.group.gtid) {
+            executed.add(gtid);
+        }
+        let written = match self.group.event_ms {
+            0 => u64::from(header.timestamp) * 1_000,
+            known => known,
+        };
+        self.report.event_time_ms = Some(written);
+        self.ended.clone_from(&self.offset);
+        self.report.moved = true;
+        self.group = Group::default();
+    }
+
+    /// The transaction has ended and did not happen.
+    fn abandon_group(&mut self, header: &EventHeader) -> Result<()> {
+        self.assembly.rollback(&mut sender(&self.lane.emitter))?;
+        self.close_group(header);
+        Ok(())
+    }
+
+    /// Collects the rows of an event, if they are wanted.
+    pub(super) fn rows(&mut self, rows: &RowsEvent<'_>, header: &EventHeader) -> Result<()> {
+        let Some(target) = self.tables.target(rows)? else { return Ok(()) };
+        if u64::from(header.timestamp) * 1_000 < self.since_ms {
+            return Ok(());
+        }
+        // Whether an XA transaction is visible to a chunk is decided by its second half.
+        if let Some(filter) = self.filter.as_ref().filter(|_| !self.group.xa)
+            && !filter.keeps(&target.table, self.group.gtid.as_ref(), &self.offset)
+        {
+            return Ok(());
+        }
+        if let Err(error) = self.assembly.rows().append(target, rows, header) {
+            let table = Arc::clone(&target.table);
+            return Err(self.tables.unreadable_table(&table, error));
+        }
+        self.group.has_rows = true;
+        let before = self.assembly.ended_rows();
+        self.assembly.appended(&mut sender(&self.lane.emitter))?;
+        if before > 0 && self.assembly.ended_rows() == 0 {
+            self.note_rows();
+        }
+        Ok(())
+    }
+
+    pub(super) fn query(&mut self, query: &Query<'_>, header: &EventHeader) -> Result<()> {
+        if query.statement == b"BEGIN" {
+            self.group.open("BEGIN");
+            return Ok(());
+        }
+        let text = query.text();
+        match read_statement(&text, &query.database_text()) {
+            Statement::Begin => {
+                self.group.open(&text);
+                return Ok(());
+            }
+            Statement::Commit => return self.end_group(header),
+            Statement::Rollback => return self.abandon_group(header),
+            Statement::XaCommit(id) => return self.xa_commit(&id, header),
+            Statement::XaRollback(id) => return self.xa_rollback(&id, header),
+            Statement::Ignored => return Ok(()),
+            Statement::RowChange(table) => {
+                let names = match &table {
+                    Some(table) => self.tables.is_matched(table)?.then(|| table.to_string()),
+                    None => Some("a table that could not be told".to_owned()),
+                };
+                if let Some(name) = names {
+                    return Err(self.refuse_statement(&name));
+                }
+            }
+            Statement::Tables { change, tables } => {
+                for table in &tables {
+                    if self.tables.is_matched(table)? {
+                        self.warn_of_lost_rows(change, &table.to_string());
+                    }
+                    self.tables.forget(table);
+                }
+            }
+            Statement::DropDatabase(database) => {
+                if self.tables.is_matched_database(&database)? {
+                    self.warn_of_lost_rows(TableChange::Dropped, &format!("{database}.*"));
+                }
+                self.tables.forget_all();
+            }
+            Statement::Other => {}
+        }
+        // A statement outside of BEGIN is a group by itself; CREATE TABLE … SELECT is within one.
+        if self.group.open { Ok(()) } else { self.end_group(header) }
+    }
+
+    fn warn_of_lost_rows(&self, change: TableChange, table: &str) {
+        let what = match change {
+            TableChange::Columns => return,
+            TableChange::Truncated => "a table was truncated, its rows stay in the sink",
+            TableChange::Dropped => "a table was dropped, its rows stay in the sink",
+        };
+        tracing::warn!(server = self.lane.target.lane(), table, "{what}");
+    }
+
+    pub(super) fn refuse_statement(&self, table: &str) -> Error {
+        Error::job(format!(
+            "Received DML on {table} of MySQL server {} for processing, binlog probably contains \
+             events generated with statement or mixed based replication format. Set \
+             binlog_format=ROW for every session that writes, and start afresh into a new table.",
+            self.lane.target.lane()
+        ))
+    }
+
+    /// The first half of an XA transaction has ended: its rows wait for the decision.
+    pub(super) fn xa_prepare(
+        &mut self,
+        prepare: &XaPrepare<'_>,
+        header: &EventHeader,
+    ) -> Result<()> {
+        if prepare.one_phase {
+            return self.end_group(header);
+        }
+        let id = prepare.identifier().to_ascii_lowercase();
+        let rows = self.assembly.take_open(&mut sender(&self.lane.emitter))?;
+        let start = BinlogOffset { file: self.offset.file.clone(), offset: self.group.start };
+        self.lane.position.prepared.insert(id.clone(), start);
+        self.lane.prepared.insert(id, rows);
+        self.close_group(header);
+        Ok(())
+    }
+
+    fn xa_commit(&mut self, id: &str, header: &EventHeader) -> Result<()> {
+        if !self.lane.prepared.contains(id) {
+            self.find_prepared(id)?;
+        }
+        self.lane.position.prepared.remove(id);
+        if let Some(rows) = self.lane.prepared.remove(id).filter(|rows| !rows.is_empty()) {
+            self.assembly.flush(&mut sender(&self.lane.emitter))?;
+            rows.drain(sender(&self.lane.emitter))?;
+            self.note_rows();
+        }
+        self.end_group(header)
+    }
+
+    fn xa_rollback(&mut self, id: &str, header: &EventHeader) -> Result<()> {
+        self.lane.position.prepared.remove(id);
+        drop(self.lane.prepared.remove(id));
+        self.end_group(header)
+    }
+}

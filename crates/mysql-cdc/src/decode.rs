@@ -1,0 +1,258 @@
+//! Rows of the wire → batches of the output.
+//!
+//! All rows go through one builder of the declared columns, whatever table they come from: chunks of the
+//! snapshot phase through the plan of their result set, row events through the plan of their table.
+
+use std::sync::Arc;
+
+use shardlake_change::{ChangeBatch, Column, TableId};
+use shardlake_mysql_wire::decode::{BatchBuilder, ResultSetPlan, ZoneOffset};
+use shardlake_mysql_wire::event::{EventHeader, RowsEvent, TableMap};
+use shardlake_mysql_wire::reply::{self, Head, RowPacket};
+use shardlake_mysql_wire::rows::{RowsPlan, UpdateImages};
+use shardlake_mysql_wire::{Error as WireError, SourceColumn, command};
+
+use crate::binlog::Target;
+use crate::chunk::{condition, quote_name};
+use crate::connection::Connection;
+use crate::discovery::{ServerColumn, ServerTable};
+use crate::error::{Error, Result};
+use crate::lane::Shared;
+use crate::output::{OutputShape, Run};
+use crate::position::KeyRange;
+use crate::spill::RowBuffer;
+use crate::status::StatusBoard;
+use crate::transaction::Collect;
+use crate::zone::ServerZone;
+
+type WireResult<T> = std::result::Result<T, WireError>;
+
+/// A batch of existing rows is closed when it holds about this much.
+const BATCH_BYTES: usize = 3 << 19;
+const BATCH_ROWS: usize = 64 * 1024;
+/// The size of a batch is looked at after so many rows.
+const ROWS_BETWEEN_LOOKS: usize = 512;
+
+fn zone_offset(zone: ServerZone) -> ZoneOffset {
+    ZoneOffset::new(move |epoch_seconds| zone.offset_at(epoch_seconds))
+}
+
+fn source_columns(columns: &[ServerColumn]) -> WireResult<Vec<SourceColumn>> {
+    columns
+        .iter()
+        .map(|column| {
+            let charset = column.charset.as_deref();
+            SourceColumn::declared(&column.name, &column.column_type, charset)
+        })
+        .collect()
+}
+
+/// How the rows of one TABLE_MAP are read.
+pub(crate) struct RowPlan(RowsPlan);
+
+impl RowPlan {
+    /// Plans for a table whose columns are `columns`, in the order of its row images.
+    pub(crate) fn new(
+        map: &TableMap<'_>,
+        columns: &[ServerColumn],
+        shared: &Shared,
+    ) -> WireResult<Self> {
+        let columns = source_columns(columns)?;
+        let zone = zone_offset(shared.options.zone);
+        RowsPlan::new(map, &columns, shared.shape.physical(), &[], &zone).map(Self)
+    }
+}
+
+/// Collects the rows of row events of all tables.
+pub(crate) struct Collector {
+    shared: Arc<Shared>,
+    status: Arc<StatusBoard>,
+    builder: BatchBuilder,
+    runs: Vec<Run>,
+    size_bytes: usize,
+}
+
+impl Collector {
+    /// Nothing has been collected.
+    pub(crate) fn new(shared: Arc<Shared>, status: Arc<StatusBoard>) -> Result<Self> {
+        let builder = new_builder(shared.shape.physical())?;
+        Ok(Self { shared, status, builder, runs: Vec::new(), size_bytes: 0 })
+    }
+
+    /// Appends the rows of an event.
+    pub(crate) fn append(
+        &mut self,
+        target: &Target,
+        rows: &RowsEvent<'_>,
+        header: &EventHeader,
+    ) -> WireResult<()> {
+        let row_count = target.plan.0.append(rows, &mut self.builder, UpdateImages::Both)?;
+        // The event's size is close to that of its values.
+        self.size_bytes += usize::try_from(header.size).unwrap_or(0);
+        let op_ts_ms = i64::from(header.timestamp) * 1_000;
+        match self.runs.last_mut() {
+            Some(run) if Arc::ptr_eq(&run.table, &target.table) && run.op_ts_ms == op_ts_ms => {
+                run.row_count += row_count;
+            }
+            _ => self.runs.push(Run { table: Arc::clone(&target.table), op_ts_ms, row_count }),
+        }
+        Ok(())
+    }
+}
+
+impl Collect for Collector {
+    fn row_count(&self) -> usize {
+        self.builder.row_count()
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    fn finish(&mut self) -> Result<ChangeBatch> {
+        self.size_bytes = 0;
+        let runs = std::mem::take(&mut self.runs);
+        for run in &runs {
+            self.status.rows_sent(&run.table, u64::try_from(run.row_count).unwrap_or(0));
+        }
+        finish(&mut self.builder, &self.shared.shape, &runs)
+    }
+}
+
+fn new_builder(columns: &[Column]) -> Result<BatchBuilder> {
+    BatchBuilder::new(columns).map_err(|error| Error::job(error.to_string()))
+}
+
+fn finish(builder: &mut BatchBuilder, shape: &OutputShape, runs: &[Run]) -> Result<ChangeBatch> {
+    let batch = builder
+        .finish()
+        .map_err(|error| Error::Job(format!("{error} (in a row of {})", names(runs))))?;
+    let (rows, kinds) = batch.into_parts();
+    shape.assemble(rows.columns(), kinds, runs)
+}
+
+fn names(runs: &[Run]) -> String {
+    let mut names: Vec<String> = runs.iter().map(|run| run.table.to_string()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.truncate(5);
+    names.join(" or ")
+}
+
+/// Reads chunks of one table.
+pub(crate) struct TableReader<'a> {
+    table: Arc<ServerTable>,
+    shared: &'a Shared,
+    /// The statement up to its condition.
+    select: String,
+    builder: BatchBuilder,
+    zone: ZoneOffset,
+}
+
+impl<'a> TableReader<'a> {
+    /// Prepares to read a table.
+    ///
+    /// # Errors
+    /// If a column cannot be read as it is declared.
+    pub(crate) fn new(table: &Arc<ServerTable>, shared: &'a Shared) -> Result<Self> {
+        let declared = shared.shape.physical();
+        let zone = zone_offset(shared.options.zone);
+        let wanted: Vec<ServerColumn> = table
+            .columns
+            .iter()
+            .filter(|column| declared.iter().any(|wanted| wanted.name == column.name))
+            .cloned()
+            .collect();
+        source_columns(&wanted)
+            .and_then(|columns| ResultSetPlan::new(&columns, declared, &zone))
+            .map_err(|error| Error::job(format!("table {}: {error}", table.id)))?;
+        let mut names: Vec<String> = wanted.iter().map(|column| quote_name(&column.name)).collect();
+        if names.is_empty() {
+            // Rows without any wanted column still count.
+            names.push(quote_name(table.chunk_key()?.0));
+        }
+        let select = format!(
+            "SELECT {} FROM {} FORCE INDEX (PRIMARY) WHERE ",
+            names.join(", "),
+            table.quoted()
+        );
+        let builder = new_builder(declared)?;
+        Ok(Self { table: Arc::clone(table), shared, select, builder, zone })
+    }
+
+    /// The table.
+    pub(crate) const fn table(&self) -> &Arc<ServerTable> {
+        &self.table
+    }
+
+    /// Reads the rows of a chunk.
+    pub(crate) fn read(
+        &mut self,
+        connection: &mut Connection,
+        keys: &KeyRange,
+        rows: &mut RowBuffer,
+    ) -> Result<()> {
+        let (column, kind) = self.table.chunk_key()?;
+        let sql = format!("{}{}", self.select, condition(column, kind, keys));
+        let server = connection.server().to_owned();
+        let id = Arc::clone(&self.table.id);
+        let failed = |error| unreadable(&server, &id, error);
+        let packets = connection.packets();
+        packets.send_command(&command::statement_prepare(&sql)).map_err(failed)?;
+        let statement = packets.next().and_then(reply::parse_prepared).map_err(failed)?;
+        for _ in 0..statement.parameter_count + statement.column_count {
+            packets.next().map_err(failed)?;
+        }
+        let execute = command::statement_execute(statement.statement_id, &[]);
+        packets.send_command(&execute).map_err(failed)?;
+        let head = packets.next().and_then(reply::parse_head).map_err(failed)?;
+        let Head::Columns(count) = head else {
+            return Err(Error::Bug("a SELECT has no columns".to_owned()));
+        };
+        let mut columns = Vec::new();
+        for _ in 0..count {
+            let definition = packets.next().and_then(SourceColumn::from_definition);
+            columns.push(definition.map_err(failed)?);
+        }
+        let plan = ResultSetPlan::new(&columns, self.shared.shape.physical(), &self.zone)
+            .map_err(failed)?;
+        let mut rows_until_look = ROWS_BETWEEN_LOOKS;
+        while let RowPacket::Row(row) =
+            packets.next().and_then(reply::parse_binary_row).map_err(failed)?
+        {
+            plan.append(row, &mut self.builder).map_err(failed)?;
+            rows_until_look -= 1;
+            if rows_until_look == 0 {
+                rows_until_look = ROWS_BETWEEN_LOOKS;
+                if self.builder.row_count() >= BATCH_ROWS
+                    || self.builder.size_bytes() >= BATCH_BYTES
+                {
+                    rows.push(self.finish()?)?;
+                }
+            }
+        }
+        packets.send_command(&command::statement_close(statement.statement_id)).map_err(failed)?;
+        if self.builder.row_count() > 0 {
+            rows.push(self.finish()?)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<ChangeBatch> {
+        let row_count = self.builder.row_count();
+        let run = Run { table: Arc::clone(&self.table.id), op_ts_ms: 0, row_count };
+        finish(&mut self.builder, &self.shared.shape, &[run])
+    }
+}
+
+/// What went wrong while rows of a table were read.
+fn unreadable(server: &str, table: &TableId, error: WireError) -> Error {
+    match error {
+        WireError::Io(_) | WireError::Server(_) => Error::wire(server, "reading rows", error),
+        source => Error::Unreadable {
+            server: server.to_owned(),
+            doing: format!("reading rows of table {table}"),
+            source: Box::new(source),
+        },
+    }
+}

@@ -1,0 +1,14 @@
+//! The source against a real MySQL server. Tests are skipped by name where none can be had.
+
+#[cfg(test)]
+mod errors;
+#[cfg(test)]
+mod load;
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
+mod restart;
+#[cfg(test)]
+mod tutorial;
+#[cfg(test)]
+mod types;

@@ -1,0 +1,258 @@
+//! A job that reads a source: it applies changes to a map and remembers boundaries.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use serde_json::Value;
+use shardlake_change::{ChangeBatch, Column, LogicalType, RowKind, TableSchema};
+use shardlake_connector::{
+    Boundary, Error, EventReceiver, ObjectName, Phase, ReadRequest, RunningSource, SourceEvent,
+    SourceFactory, TableDefinition,
+};
+use shardlake_mysql_cdc::MysqlCdcFactory;
+use shardlake_testkit::MysqlServer;
+use tempfile::TempDir;
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A table's definition under construction.
+pub(crate) struct Definition {
+    columns: Vec<Column>,
+    metadata: Vec<Option<String>>,
+    options: BTreeMap<String, String>,
+    key: Vec<String>,
+}
+
+impl Definition {
+    /// A definition over a server's tables, read as root.
+    pub(crate) fn new(server: &MysqlServer, database: &str, table: &str) -> Self {
+        let options = [
+            ("hostname", server.host().to_owned()),
+            ("port", server.port().to_string()),
+            ("username", "root".to_owned()),
+            ("password", String::new()),
+            ("database-name", database.to_owned()),
+            ("table-name", table.to_owned()),
+            ("server-time-zone", "UTC".to_owned()),
+        ];
+        Self {
+            columns: Vec::new(),
+            metadata: Vec::new(),
+            options: options.map(|(key, value)| (key.to_owned(), value)).into(),
+            key: vec!["id".to_owned()],
+        }
+    }
+
+    pub(crate) fn column(mut self, name: &str, data_type: LogicalType) -> Self {
+        self.columns.push(Column::new(name, data_type));
+        self.metadata.push(None);
+        self
+    }
+
+    pub(crate) fn metadata(mut self, name: &str, key: &str, data_type: LogicalType) -> Self {
+        self.columns.push(Column::new(name, data_type).not_null());
+        self.metadata.push(Some(key.to_owned()));
+        self
+    }
+
+    pub(crate) fn option(mut self, key: &str, value: &str) -> Self {
+        self.options.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn build(&self) -> TableDefinition {
+        TableDefinition {
+            name: ObjectName {
+                catalog: "default_catalog".to_owned(),
+                database: "default_database".to_owned(),
+                object: "source".to_owned(),
+            },
+            schema: TableSchema { columns: self.columns.clone(), primary_key: self.key.clone() },
+            metadata: self.metadata.clone(),
+            options: self.options.clone().into_iter().collect(),
+            partitioned_by: Vec::new(),
+            comment: None,
+        }
+    }
+
+    /// Starts reading all columns.
+    pub(crate) fn read(&self, position: Option<BTreeMap<String, Value>>) -> Result<Job, Error> {
+        self.read_within(position, 64 << 20)
+    }
+
+    /// Starts reading with little memory.
+    pub(crate) fn read_within(
+        &self,
+        position: Option<BTreeMap<String, Value>>,
+        memory_bytes: usize,
+    ) -> Result<Job, Error> {
+        let source = MysqlCdcFactory.create(&self.build())?;
+        let folder = tempfile::tempdir().unwrap();
+        let request = ReadRequest {
+            columns: (0..self.columns.len()).collect(),
+            position,
+            memory_bytes,
+            spill_dir: folder.path().to_owned(),
+        };
+        let RunningSource { mut lanes, status } = source.start(&request)?;
+        assert_eq!(lanes.len(), 1);
+        let (lane, receiver) = lanes.remove(0);
+        Ok(Job {
+            lane,
+            receiver,
+            _status: status,
+            key: (0..self.columns.len())
+                .filter(|&index| {
+                    self.metadata[index].as_deref().is_some_and(|key| key.ends_with("_name"))
+                        || self.key.contains(&self.columns[index].name)
+                })
+                .collect(),
+            rows: BTreeMap::new(),
+            pending: Vec::new(),
+            boundary: None,
+            changes: 0,
+            kinds: String::new(),
+            _folder: folder,
+        })
+    }
+}
+
+/// A running job.
+pub(crate) struct Job {
+    lane: String,
+    receiver: EventReceiver,
+    _status: Option<std::sync::Arc<dyn shardlake_connector::SourceStatus>>,
+    key: Vec<usize>,
+    /// The rows as of the last boundary, by key.
+    pub(crate) rows: BTreeMap<Vec<String>, Vec<String>>,
+    pending: Vec<ChangeBatch>,
+    pub(crate) boundary: Option<Boundary>,
+    /// Changes that were applied.
+    pub(crate) changes: usize,
+    /// The kinds of all changes in order.
+    pub(crate) kinds: String,
+    _folder: TempDir,
+}
+
+/// What a job came to.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Rows,
+    Boundary,
+    Ended,
+    Failed(Error),
+}
+
+impl Job {
+    /// Takes the next event, waiting for it.
+    pub(crate) fn step(&mut self) -> Step {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.receiver.try_next() {
+                Some(event) => return self.take(event),
+                None if Instant::now() > deadline => panic!("nothing came from the source"),
+                None => std::thread::park_timeout(Duration::from_millis(1)),
+            }
+        }
+    }
+
+    fn take(&mut self, event: SourceEvent) -> Step {
+        match event {
+            SourceEvent::Rows(batch) => {
+                self.pending.push(batch);
+                Step::Rows
+            }
+            SourceEvent::Boundary(boundary) => {
+                for batch in std::mem::take(&mut self.pending) {
+                    self.apply(&batch);
+                }
+                self.boundary = Some(boundary);
+                Step::Boundary
+            }
+            SourceEvent::End => Step::Ended,
+            SourceEvent::Failed(error) => Step::Failed(error),
+        }
+    }
+
+    fn apply(&mut self, batch: &ChangeBatch) {
+        for (kind, row) in rows_of(batch) {
+            self.changes += 1;
+            self.kinds.push_str(kind.as_str());
+            let key = self.key.iter().map(|&column| row[column].clone()).collect();
+            if kind.is_addition() {
+                self.rows.insert(key, row);
+            } else {
+                self.rows.remove(&key);
+            }
+        }
+    }
+
+    /// Goes on until a condition holds at a boundary.
+    pub(crate) fn until(&mut self, mut holds: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.step() {
+                Step::Rows => {}
+                Step::Boundary if holds(self) => return,
+                Step::Boundary => {
+                    assert!(Instant::now() < deadline, "never came: {:?}", self.boundary);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Goes on until the snapshot phase has ended.
+    pub(crate) fn until_streaming(&mut self) {
+        self.until(|job| job.phase() == Some(Phase::Streaming));
+    }
+
+    pub(crate) fn phase(&self) -> Option<Phase> {
+        self.boundary.as_ref().map(|boundary| boundary.phase)
+    }
+
+    /// Where the job stands, as a committed epoch would store it.
+    pub(crate) fn position(&self) -> Option<BTreeMap<String, Value>> {
+        let boundary = self.boundary.as_ref()?;
+        Some(BTreeMap::from([(self.lane.clone(), boundary.position.clone())]))
+    }
+
+    /// The rows as text, one a line.
+    pub(crate) fn text(&self) -> String {
+        self.rows.values().map(|row| row.join(" | ") + "\n").collect()
+    }
+
+    /// Ends the job and hands its rows to the one that follows.
+    pub(crate) fn into_rows(self) -> BTreeMap<Vec<String>, Vec<String>> {
+        self.rows
+    }
+}
+
+/// The rows of a batch as text.
+fn rows_of(batch: &ChangeBatch) -> Vec<(RowKind, Vec<String>)> {
+    let options = FormatOptions::default().with_null("NULL");
+    let columns: Vec<_> = batch
+        .rows()
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column.as_ref(), &options).unwrap())
+        .collect();
+    let row = |index: usize| columns.iter().map(|column| column.value(index).to_string()).collect();
+    batch.kinds().iter().enumerate().map(|(index, kind)| (kind, row(index))).collect()
+}
+
+/// The rows of a server's tables in the same form, for comparison.
+pub(crate) fn server_rows(
+    server: &MysqlServer,
+    sql: &str,
+    key: &[usize],
+) -> BTreeMap<Vec<String>, Vec<String>> {
+    server
+        .query(sql)
+        .unwrap()
+        .into_iter()
+        .map(|row| (key.iter().map(|&column| row[column].clone()).collect(), row))
+        .collect()
+}
