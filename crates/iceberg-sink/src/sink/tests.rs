@@ -1,1 +1,180 @@
+use std::collections::BTreeMap;
 
+use futures::executor::block_on;
+use shardlake_change::{ChangeBatch, Column, LogicalType, TableSchema, parse_changelog};
+use shardlake_connector::{
+    CommitOutcome, CommitRequest, Fault, ObjectName, Options, Phase, Progress, WriteResult,
+};
+use tempfile::TempDir;
+
+use super::*;
+
+fn schema() -> TableSchema {
+    TableSchema {
+        columns: vec![
+            Column::new("id", LogicalType::SmallInt).not_null(),
+            Column::new("name", LogicalType::VarChar(20)),
+        ],
+        primary_key: vec!["id".into()],
+    }
+}
+
+fn definition(warehouse: &str, more: &[(&str, &str)]) -> TableDefinition {
+    let mut options = Options::default();
+    for (key, value) in [("catalog-name", "lake"), ("catalog-type", "hadoop")] {
+        options.set(key, value);
+    }
+    options.set("warehouse", warehouse);
+    more.iter().for_each(|(key, value)| options.set(*key, *value));
+    TableDefinition {
+        name: ObjectName {
+            catalog: "default_catalog".into(),
+            database: "default_database".into(),
+            object: "users_sink".into(),
+        },
+        schema: schema(),
+        metadata: vec![None, None],
+        options,
+        partitioned_by: vec![],
+        comment: None,
+    }
+}
+
+fn create(definition: &TableDefinition) -> Result<Arc<dyn Sink>, Error> {
+    IcebergSinkFactory.create(definition)
+}
+
+fn refusal(definition: &TableDefinition) -> String {
+    create(definition).err().unwrap().report()
+}
+
+fn job() -> JobIdentity {
+    JobIdentity { name: "job".into(), id: "0123".into(), fingerprint: "f".into() }
+}
+
+fn changes(text: &str) -> ChangeBatch {
+    parse_changelog(&schema().to_arrow(), text).unwrap()
+}
+
+fn request(epoch: u64, offset: u64, results: Vec<WriteResult>) -> CommitRequest {
+    let lanes = BTreeMap::from([("host:3306".to_owned(), serde_json::json!(offset))]);
+    let position = BTreeMap::from([("users_source".to_owned(), lanes)]);
+    CommitRequest {
+        progress: Progress { epoch, position, fingerprint: "f".into() },
+        phase: Phase::Streaming,
+        event_time_ms: Some(1_700_000_000_000),
+        results,
+        recovered: false,
+    }
+}
+
+#[test]
+fn a_job_writes_commits_and_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let warehouse = format!("file://{}", dir.path().display());
+    let sink = create(&definition(&warehouse, &[])).unwrap();
+    let first = block_on(sink.open(&job())).unwrap();
+    assert_eq!((first.generation, &first.progress), (1, &None));
+    let mut writer = first.sink.writer(0, 1).unwrap();
+    let mut committer = first.sink.committer().unwrap();
+    writer.write(1, changes("+I 1 | a\n+I 2 | b")).unwrap();
+    let result = writer.close_epoch(1).unwrap();
+    assert_eq!(result.row_count, 2);
+    let committed = request(1, 10, vec![result]);
+    assert!(matches!(committer.commit(&committed).unwrap(), CommitOutcome::Committed(_)));
+    // Nothing was written, so nothing is committed.
+    let empty = writer.close_epoch(2).unwrap();
+    assert_eq!(empty, WriteResult::default());
+    assert_eq!(committer.commit(&request(2, 20, vec![empty])).unwrap(), CommitOutcome::Empty);
+
+    let second = block_on(sink.open(&job())).unwrap();
+    assert_eq!((second.generation, second.progress.unwrap()), (2, committed.progress.clone()));
+    let mut committer = second.sink.committer().unwrap();
+    let again = CommitRequest { recovered: true, ..committed };
+    assert_eq!(committer.commit(&again).unwrap(), CommitOutcome::AlreadyCommitted);
+    assert!(dir.path().join("default_database/users_sink/metadata/version-hint.text").exists());
+}
+
+#[test]
+fn an_older_run_is_told_who_took_over() {
+    let dir = TempDir::new().unwrap();
+    let sink = create(&definition(dir.path().to_str().unwrap(), &[])).unwrap();
+    let old = block_on(sink.open(&job())).unwrap();
+    let mut writer = old.sink.writer(0, 1).unwrap();
+    writer.write(1, changes("+I 1 | a")).unwrap();
+    let result = writer.close_epoch(1).unwrap();
+    block_on(sink.open(&job())).unwrap();
+    let error = old.sink.committer().unwrap().commit(&request(1, 1, vec![result])).unwrap_err();
+    assert_eq!(error.fault(), Fault::Job);
+    assert!(error.report().contains("was fenced"), "{}", error.report());
+}
+
+#[test]
+fn a_position_that_moves_alone_is_committed_when_the_interval_has_passed() {
+    let dir = TempDir::new().unwrap();
+    let options = [("shardlake.position-commit-interval", "0 ms")];
+    let sink = create(&definition(dir.path().to_str().unwrap(), &options)).unwrap();
+    let claim = block_on(sink.open(&job())).unwrap();
+    let mut committer = claim.sink.committer().unwrap();
+    let outcome = |committer: &mut dyn SinkCommitter, request: &CommitRequest| {
+        matches!(committer.commit(request).unwrap(), CommitOutcome::Committed(_))
+    };
+    assert!(outcome(committer.as_mut(), &request(1, 5, vec![])));
+    assert!(!outcome(committer.as_mut(), &request(2, 5, vec![])));
+    assert!(outcome(committer.as_mut(), &request(3, 6, vec![])));
+}
+
+#[test]
+fn a_job_that_dies_between_writing_and_committing_commits_what_was_recovered() {
+    let dir = TempDir::new().unwrap();
+    let sink = create(&definition(dir.path().to_str().unwrap(), &[])).unwrap();
+    let claim = block_on(sink.open(&job())).unwrap();
+    let mut writer = claim.sink.writer(0, 1).unwrap();
+    writer.write(1, changes("+I 1 | a")).unwrap();
+    let results = vec![writer.close_epoch(1).unwrap()];
+    drop((claim, writer));
+    let claim = block_on(sink.open(&job())).unwrap();
+    let recovered = CommitRequest { recovered: true, ..request(1, 1, results) };
+    let outcome = claim.sink.committer().unwrap().commit(&recovered).unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed(_)));
+    let claim = block_on(sink.open(&job())).unwrap();
+    assert_eq!(claim.progress, Some(recovered.progress));
+}
+
+#[test]
+fn what_is_wrong_with_the_options_is_said_by_name() {
+    let mut nameless = definition("/lake", &[]);
+    nameless.options.remove("catalog-name");
+    insta::assert_snapshot!(refusal(&nameless), @"Invalid catalog name: null. Set catalog-name create table option.");
+    let mut homeless = definition("/lake", &[]);
+    homeless.options.remove("warehouse");
+    insta::assert_snapshot!(refusal(&homeless), @"Cannot initialize HadoopCatalog because warehousePath must not be null or empty: set the 'warehouse' option");
+    insta::assert_snapshot!(refusal(&definition("/lake", &[("catalog-type", "hive")])), @"catalog type 'hive' is not supported; use 'catalog-type' = 'hadoop' with a 'warehouse' on a local disk");
+    insta::assert_snapshot!(refusal(&definition("/lake", &[("format-version", "3")])), @"'format-version' = '3' is not supported; use '2'");
+    insta::assert_snapshot!(refusal(&definition("/lake", &[("uri", "thrift://x")])), @"option 'uri' is not supported: only 'catalog-type' = 'hadoop' with a 'warehouse' on a local disk is");
+    insta::assert_snapshot!(refusal(&definition("s3://lake", &[])), @"warehouse 's3://lake' is not on a local disk; only paths and file: URIs are supported");
+    let mut partitioned = definition("/lake", &[]);
+    partitioned.partitioned_by = vec!["name".into()];
+    insta::assert_snapshot!(refusal(&partitioned), @"PARTITIONED BY is not supported for an Iceberg table yet; leave it out");
+    assert!(refusal(&definition("/lake", &[("no-such", "x")])).contains("no-such"));
+}
+
+#[test]
+fn an_existing_table_with_another_schema_is_refused_by_column() {
+    let dir = TempDir::new().unwrap();
+    let mut definition = definition(dir.path().to_str().unwrap(), &[("write.a", "b")]);
+    block_on(create(&definition).unwrap().prepare()).unwrap();
+    block_on(create(&definition).unwrap().prepare()).unwrap();
+    definition.schema.columns[1].data_type = LogicalType::Date;
+    let error = block_on(create(&definition).unwrap().prepare()).unwrap_err();
+    assert_eq!(error.fault(), Fault::Job);
+    insta::assert_snapshot!(error.report(), @"Iceberg table default_database.users_sink does not fit its declaration: column 'name' is declared as date, but the Iceberg table has it as string");
+}
+
+#[test]
+fn a_table_without_a_key_takes_inserts_only() {
+    let mut keyless = definition("/lake", &[]);
+    assert_eq!(create(&keyless).unwrap().changelog_mode(), ChangelogMode::All);
+    keyless.schema.primary_key.clear();
+    assert_eq!(create(&keyless).unwrap().changelog_mode(), ChangelogMode::InsertOnly);
+}
