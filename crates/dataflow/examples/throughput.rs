@@ -14,9 +14,9 @@ use arrow::array::{Int64Array, RecordBatch, StringArray};
 use shardlake_change::{ChangeBatch, TableSchema};
 use shardlake_checkpoint::Limits;
 use shardlake_connector::{
-    Boundary, ChangelogMode, Claim, CommitOutcome, CommitRequest, Error, EventReceiver, JobIdentity,
-    ObjectName, OpenedSink, Options, Phase, Sink, SinkCommitter, SinkWriter, SourceEvent,
-    WriteResult, event_channel,
+    Boundary, ChangelogMode, Claim, CommitOutcome, CommitRequest, Error, EventReceiver,
+    JobIdentity, ObjectName, OpenedSink, Options, Phase, Sink, SinkCommitter, SinkWriter,
+    SourceEvent, WriteResult, event_channel,
 };
 use shardlake_dataflow::{Control, End, LastCommit, Meters, Run, Settings, StartPoint, run};
 use shardlake_sql::plan::{JobPlan, PlannedSink, StreamNode, Transform};
@@ -101,11 +101,8 @@ fn source(batch: ChangeBatch, transactions: u64) -> EventReceiver {
     let (sender, receiver) = event_channel(64);
     let reader = Builder::new().name("reader".to_owned()).spawn(move || {
         for number in 1..=transactions {
-            let boundary = Boundary {
-                position: number.into(),
-                phase: Phase::Streaming,
-                event_time_ms: None,
-            };
+            let boundary =
+                Boundary { position: number.into(), phase: Phase::Streaming, event_time_ms: None };
             let sent = sender
                 .send(SourceEvent::Rows(batch.clone()))
                 .and_then(|()| sender.send(SourceEvent::Boundary(boundary)));

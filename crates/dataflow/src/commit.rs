@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use shardlake_checkpoint::{Checkpoint, CheckpointStore, SinkResults};
 use shardlake_connector::{
     CommitOutcome, CommitRequest, Error, JobPosition, OpenedSink, Phase, Progress, SinkCommitter,
@@ -28,6 +28,9 @@ use crate::source::Mark;
 
 /// A key in a stored position beside the sources' names: all inputs of the job had ended.
 pub const FINISHED_KEY: &str = "$finished";
+
+/// A key in a stored position beside the sources' names: the lanes that still copied existing rows.
+const SNAPSHOT_KEY: &str = "$snapshot";
 
 /// Where a job stood at its last commit, kept over its runs.
 pub type LastCommit = Arc<Mutex<Option<Progress>>>;
@@ -46,6 +49,21 @@ pub(crate) struct EpochEnd {
 pub(crate) struct LaneName {
     pub(crate) source: String,
     pub(crate) lane: String,
+}
+
+impl LaneName {
+    /// The lane among those of all sources.
+    fn full(&self) -> String {
+        format!("{}/{}", self.source, self.lane)
+    }
+
+    /// The phase in which a stored position left the lane; a lane that has none begins by copying.
+    fn stored_phase(&self, position: &JobPosition) -> Phase {
+        let known = position.get(&self.source).is_some_and(|lanes| lanes.contains_key(&self.lane));
+        let copying =
+            position.get(SNAPSHOT_KEY).is_some_and(|lanes| lanes.contains_key(&self.full()));
+        if known && !copying { Phase::Streaming } else { Phase::Snapshot }
+    }
 }
 
 /// A sink to commit to.
@@ -99,7 +117,8 @@ impl CommitSeat {
             committers.push((index, sink.opened.committer()?));
         }
         committers.sort_by_key(|(index, _)| self.sinks.get(*index).map(|s| s.stores_progress));
-        let mut phases: Vec<Phase> = vec![Phase::Snapshot; self.lanes.len()];
+        let mut phases: Vec<Phase> =
+            self.lanes.iter().map(|lane| lane.stored_phase(&self.position)).collect();
         while let Ok(end) = epochs.recv() {
             if shared.ending.is_over() {
                 return Ok(());
@@ -128,6 +147,7 @@ impl CommitSeat {
         if !moved && sinks.iter().all(|sink| sink.results.iter().all(empty)) {
             return Ok(());
         }
+        self.remember_phases(phases);
         if end.finishes {
             let finished = BTreeMap::from([(String::new(), json!(true))]);
             self.position.insert(FINISHED_KEY.to_owned(), finished);
@@ -181,6 +201,19 @@ impl CommitSeat {
             moved |= before.as_ref() != lanes.get(&name.lane);
         }
         (moved, event_time_ms)
+    }
+
+    /// Notes in the position which lanes still copy existing rows, so that a run that resumes knows it
+    /// before it hears of them.
+    fn remember_phases(&mut self, phases: &[Phase]) {
+        let copying = self.lanes.iter().zip(phases).filter(|(_, phase)| **phase == Phase::Snapshot);
+        let copying: BTreeMap<String, Value> =
+            copying.map(|(lane, _)| (lane.full(), json!(true))).collect();
+        if copying.is_empty() {
+            self.position.remove(SNAPSHOT_KEY);
+        } else {
+            self.position.insert(SNAPSHOT_KEY.to_owned(), copying);
+        }
     }
 
     /// The results of all writers of all sinks; those that saw no row of the epoch have an empty one.

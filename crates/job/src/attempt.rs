@@ -1,5 +1,6 @@
 //! One attempt to run a job: claim the sinks, find the beginning, start the sources, run.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use shardlake_checkpoint::{Checkpoint, CheckpointStore, FileStore};
@@ -44,19 +45,20 @@ impl Attempt {
         self.last.lock().as_ref().map(|progress| progress.epoch)
     }
 
-    /// Runs the job until it ends or fails.
-    pub(crate) fn run(&self) -> Result<End, Error> {
+    /// Runs the job until it ends or fails. Attempts are numbered.
+    pub(crate) fn run(&self, attempt: u64) -> Result<End, Error> {
         if let Some(end) = self.wanted_end() {
             return Ok(end);
         }
-        self.folder.empty_spill(self.plan.sources.len()).map_err(state_failure)?;
+        let sources = self.plan.sources.len();
+        let spill = self.folder.spill_folders(attempt, sources).map_err(state_failure)?;
         let (beginning, sinks) = self.begin()?;
         let position = beginning.position.clone().unwrap_or_default();
         recovery::check_sources(&self.identity.name, &position, &self.source_names)?;
         if let Some(end) = self.wanted_end() {
             return Ok(end);
         }
-        let lanes = self.start_sources(&position)?;
+        let lanes = self.start_sources(&position, spill)?;
         self.record.update(|state| {
             if state.status != JobStatus::Cancelling {
                 state.status = JobStatus::Running;
@@ -159,18 +161,22 @@ impl Attempt {
     }
 
     /// Starts all sources where they stood.
-    fn start_sources(&self, position: &JobPosition) -> Result<Vec<Lanes>, Error> {
+    fn start_sources(
+        &self,
+        position: &JobPosition,
+        spill: Vec<PathBuf>,
+    ) -> Result<Vec<Lanes>, Error> {
         let mut all_lanes = Vec::with_capacity(self.plan.sources.len());
         let mut splits = Vec::new();
         let memory_bytes = self.settings.source_bytes / self.plan.sources.len().max(1);
-        for (index, (source, name)) in self.plan.sources.iter().zip(&self.source_names).enumerate()
-        {
+        let sources = self.plan.sources.iter().zip(&self.source_names);
+        for ((source, name), spill_dir) in sources.zip(spill) {
             let stored = position.get(name);
             let running = source.source.start(&ReadRequest {
                 columns: source.columns.clone(),
                 position: stored.cloned(),
                 memory_bytes,
-                spill_dir: self.folder.spill(index),
+                spill_dir,
             })?;
             if let Some(stored) = stored {
                 let lanes: Vec<String> =

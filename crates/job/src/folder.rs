@@ -46,27 +46,29 @@ impl JobFolder {
         &self.checkpoint
     }
 
-    /// An empty folder for the spill files of a source.
-    pub(crate) fn spill(&self, source: usize) -> PathBuf {
-        self.path.join("spill").join(source.to_string())
-    }
-
-    /// Removes all spill files and makes the folders of so many sources.
-    pub(crate) fn empty_spill(&self, sources: usize) -> Result<(), Error> {
-        let path = self.path.join("spill");
+    /// Removes all spill files and makes folders for so many sources. Each attempt has folders of its
+    /// own: a reader of the attempt before, which may not have noticed its end yet, cannot get in the
+    /// way of a new one.
+    pub(crate) fn spill_folders(
+        &self,
+        attempt: u64,
+        source_count: usize,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let spill = self.path.join("spill");
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| Error::StateFolder { path, source }
         };
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&path)(error)),
+        match fs::remove_dir_all(&spill) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&spill)(error)),
             Ok(()) | Err(_) => {}
         }
-        for source in 0..sources {
-            let path = self.spill(source);
+        let folders = (0..source_count).map(|source| {
+            let path = spill.join(format!("{attempt}-{source}"));
             fs::create_dir_all(&path).map_err(failed(&path))?;
-        }
-        Ok(())
+            Ok(path)
+        });
+        folders.collect()
     }
 
     /// What is known of a bounded job that ended; nothing if that cannot be read.
@@ -139,10 +141,11 @@ mod tests {
     fn spill_files_do_not_survive_and_the_end_is_remembered() {
         let state = tempfile::tempdir().unwrap();
         let folder = JobFolder::new(state.path(), "job", None);
-        folder.empty_spill(2).unwrap();
-        fs::write(folder.spill(1).join("rows"), "x").unwrap();
-        folder.empty_spill(2).unwrap();
-        assert_eq!(fs::read_dir(folder.spill(1)).unwrap().count(), 0);
+        let first = folder.spill_folders(1, 2).unwrap();
+        fs::write(first[1].join("rows"), "x").unwrap();
+        let second = folder.spill_folders(2, 2).unwrap();
+        assert!(!fs::exists(&first[1]).unwrap());
+        assert!(second.iter().all(|path| fs::exists(path).unwrap()));
 
         assert_eq!(folder.finished(), None);
         let finished = Finished { fingerprint: "f".to_owned(), epoch: 3 };

@@ -206,7 +206,8 @@ pub(crate) fn check_sources(
     position: &JobPosition,
     sources: &[String],
 ) -> Result<(), Error> {
-    match position.keys().find(|name| *name != FINISHED_KEY && !sources.contains(name)) {
+    // The engine's own keys begin with a dollar sign.
+    match position.keys().find(|name| !name.starts_with('$') && !sources.contains(name)) {
         Some(name) => Err(refused(
             job_name,
             &format!("the stored position names source {name}, which the query does not read"),

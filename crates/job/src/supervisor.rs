@@ -138,9 +138,9 @@ impl Supervisor {
         let mut restarts = Restarts::new(self.policy, seed);
         let job = &self.record.name;
         info!(job, id = self.record.id, "started job");
-        loop {
+        for attempt in 1.. {
             let before = self.attempt.last_epoch();
-            let outcome = self.attempt.run();
+            let outcome = self.attempt.run(attempt);
             if self.attempt.last_epoch() > before {
                 restarts.committed();
             }
@@ -153,8 +153,8 @@ impl Supervisor {
                 }
                 Err(failure) => failure,
             };
-            if self.record.control.wish() == Wish::Cancel {
-                return end(&self.record, JobStatus::Canceled, Some(failure.report()));
+            if let Some(status) = ending_after_failure(self.record.control.wish()) {
+                return end(&self.record, status, Some(failure.report()));
             }
             let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
             match restarts.failed(failure.fault(), now_ms) {
@@ -165,9 +165,9 @@ impl Supervisor {
                         state.failure = Some(failure.report());
                         state.restarts += 1;
                     });
-                    if self.record.control.wait(Duration::from_millis(after_ms)) != Wish::Run {
-                        // Nothing runs that could be committed.
-                        return end(&self.record, JobStatus::Canceled, Some(failure.report()));
+                    let wish = self.record.control.wait(Duration::from_millis(after_ms));
+                    if let Some(status) = ending_after_failure(wish) {
+                        return end(&self.record, status, Some(failure.report()));
                     }
                 }
                 Decision::Fail { reason } => {
@@ -181,6 +181,16 @@ impl Supervisor {
                 mode @ (RecoveryMode::Exact | RecoveryMode::Replay) => mode,
             };
         }
+    }
+}
+
+/// How a job ends that has failed and is not to run on. A stop promises a last commit, which was not
+/// made, so it has failed; nothing is lost, a resubmitted job reads it again.
+const fn ending_after_failure(wish: Wish) -> Option<JobStatus> {
+    match wish {
+        Wish::Run => None,
+        Wish::Stop => Some(JobStatus::Failed),
+        Wish::Cancel => Some(JobStatus::Canceled),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ struct Shared {
     row_count: AtomicU64,
     threads: AtomicUsize,
     starts: Mutex<Vec<Option<BTreeMap<String, Value>>>>,
+    silent: AtomicBool,
 }
 
 /// A scripted source. Clones stand for the same source.
@@ -95,6 +96,11 @@ impl ScriptSource {
         lanes.entry(lane.to_owned()).or_default().failures.push((transaction, fault));
     }
 
+    /// Has idle lanes send no boundary any more.
+    pub fn set_silent(&self) {
+        self.shared.silent.store(true, Ordering::SeqCst);
+    }
+
     /// Rows sent so far, over all runs.
     #[must_use]
     pub fn row_count(&self) -> u64 {
@@ -145,6 +151,11 @@ impl ScriptSource {
                 Step::End => {
                     sender.send(self.boundary(next))?;
                     return sender.send(SourceEvent::End);
+                }
+                Step::Idle if self.shared.silent.load(Ordering::SeqCst) => {
+                    if sender.is_closed() {
+                        return Err(ReceiverGone);
+                    }
                 }
                 Step::Idle => sender.send(self.boundary(next))?,
             }

@@ -130,7 +130,8 @@ fn a_stop_while_a_job_waits_for_its_restart_ends_it() {
     let job = submit(&jobs(state.path()), plan);
     until("the job waits", || job.status() == JobStatus::Restarting);
     job.stop();
-    ends(&job, JobStatus::Canceled);
+    // The stop could not commit what was sent.
+    ends(&job, JobStatus::Failed);
 }
 
 #[test]

@@ -5,6 +5,8 @@ mod harness;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod resuming;
 #[cfg(test)]
 mod rows;

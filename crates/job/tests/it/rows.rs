@@ -164,10 +164,36 @@ fn a_slow_sink_holds_the_source_back_and_memory_is_bounded() {
 }
 
 #[test]
-fn the_snapshot_phase_is_told_to_the_sink() {
+fn the_snapshot_phase_is_told_to_the_sink_and_remembered_by_lane() {
     let state = tempfile::tempdir().unwrap();
-    let copying = filled(ScriptSource::bounded(&["a"]).in_snapshot_phase(), &[("a", 1)], 1);
+    let copying = ScriptSource::unbounded(&["a"]).in_snapshot_phase();
+    let copying = filled(copying, &[("a", 1)], 1);
+    let following = filled(ScriptSource::unbounded(&["b"]), &[("b", 2)], 1);
     let sink = MemorySink::default();
-    ends(&submit(&jobs(state.path()), Plan::new(&[&copying], &sink)), JobStatus::Finished);
-    assert_eq!(sink.commits()[0].phase, Phase::Snapshot);
+    let run = |rows: usize| {
+        let job = submit(&jobs(state.path()), Plan::new(&[&copying, &following], &sink));
+        until("all rows are committed", || sink.row_count() >= rows as u64);
+        job.stop();
+        ends(&job, JobStatus::Finished);
+    };
+    run(12);
+    // The copying lane is silent now; that it copies is known from the stored position.
+    copying.set_silent();
+    filled(following.clone(), &[("b", 2)], 1);
+    run(18);
+    assert!(sink.commits().iter().all(|commit| commit.phase == Phase::Snapshot));
+    let last = sink.commits().pop().unwrap().progress.position;
+    assert_eq!(last["$snapshot"].keys().collect::<Vec<_>>(), ["c.d.source0/a"]);
+    assert_eq!(lines_of(&sink.text(), 2).len(), 12);
+}
+
+#[test]
+fn after_the_snapshot_phase_commits_say_so() {
+    let state = tempfile::tempdir().unwrap();
+    let source = filled(ScriptSource::bounded(&["a"]), &[("a", 1)], 2);
+    let sink = MemorySink::default();
+    ends(&submit(&jobs(state.path()), Plan::new(&[&source], &sink)), JobStatus::Finished);
+    let last = sink.commits().pop().unwrap();
+    assert_eq!(last.phase, Phase::Streaming);
+    assert!(!last.progress.position.contains_key("$snapshot"));
 }
