@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shardlake_change::TableId;
 use shardlake_connector::Phase;
+use shardlake_mysql_wire::gtid::GtidSet;
 
 use crate::error::{Error, Result};
 
@@ -58,6 +59,26 @@ pub(crate) struct Watermark {
     /// The executed transactions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) gtid_set: Option<String>,
+}
+
+impl Watermark {
+    /// Whether this state shows less than another one.
+    ///
+    /// The server reads the executed transactions and the end of its binlog one after the other, and a
+    /// transaction is in the binlog before it is executed. So two states with equal offsets, or with offsets in
+    /// the other order, can differ in their transactions: these decide where they are known.
+    fn is_earlier_than(&self, other: &Self) -> bool {
+        match (&self.gtid_set, &other.gtid_set) {
+            (Some(own), Some(others)) if own == others => false,
+            (Some(own), Some(others)) => {
+                match (own.parse::<GtidSet>(), others.parse::<GtidSet>()) {
+                    (Ok(own), Ok(others)) => !own.contains_set(&others),
+                    (Err(_), _) | (_, Err(_)) => self.offset < other.offset,
+                }
+            }
+            (None, _) | (_, None) => self.offset < other.offset,
+        }
+    }
 }
 
 /// A half-open range of keys, as the server prints them; open where there is no bound.
@@ -177,7 +198,7 @@ impl SnapshotProgress {
         let stored = self.table(chunk.table).map(|table| table.low);
         let earlier = stored
             .and_then(|low| self.lows.get(low))
-            .is_none_or(|low| chunk.low.offset < low.offset);
+            .is_none_or(|low| chunk.low.is_earlier_than(low));
         let low = match stored {
             Some(low) if !earlier => low,
             Some(_) | None => self.low_index(&chunk.low),
@@ -320,6 +341,30 @@ mod tests {
         let json = position.to_json().unwrap();
         insta::assert_snapshot!(json, @r#"{"file":"binlog.000002","gtid_set":"u:1-5","offset":157,"server_uuid":"u","snapshot":{"complete":false,"high":{"file":"binlog.000002","offset":203},"lows":[{"file":"binlog.000002","gtid_set":"u:1-5","offset":157}],"start":{"file":"binlog.000002","gtid_set":"u:1-5","offset":157},"tables":{"d.x":{"t":{"finished":[{"first":0,"last":1,"to":"k2"},{"first":3,"from":"k3","last":3,"to":"k4"}],"key":"id","low":0}}}},"version":1}"#);
         assert_eq!(LanePosition::from_json("db:3306", &json).unwrap(), position);
+    }
+
+    #[test]
+    fn the_earliest_low_watermark_is_the_one_with_the_fewest_transactions() {
+        const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        let low = |at, executed: u64| Watermark {
+            offset: offset("binlog.000002", at),
+            gtid_set: Some(format!("{UUID}:1-{executed}")),
+        };
+        // Two readers asked at the same time: the offsets are equal, or even the other way round.
+        for (first, second, earliest) in [
+            (low(900, 8), low(900, 7), 7),
+            (low(800, 8), low(900, 7), 7),
+            (low(900, 7), low(800, 8), 7),
+        ] {
+            let mut snapshot = SnapshotProgress::new(low(100, 1));
+            let table = TableId::new("d", "t");
+            for (number, low) in [first, second].into_iter().enumerate() {
+                let run = run(number as u64, 2);
+                let high = offset("binlog.000002", 1_000);
+                snapshot.finish(FinishedChunk { table: &table, key: "id", run, low, high });
+            }
+            assert_eq!(snapshot.low(&table).unwrap().gtid_set, low(0, earliest).gtid_set);
+        }
     }
 
     #[test]
