@@ -283,14 +283,16 @@ impl fmt::Display for SourceType {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mysql_common::constants::{ColumnFlags, ColumnType};
-    use mysql_common::packets::Column;
-    use mysql_common::proto::MySerialize;
     use proptest::prelude::*;
 
-    fn defined(column: Column) -> String {
-        let mut packet = Vec::new();
-        column.with_name(b"c").serialize(&mut packet);
+    /// The type that a column definition packet gives.
+    fn defined(collation: u16, length: u32, type_code: u8, flags: u16, decimals: u8) -> String {
+        let mut packet = b"\x03def\x04shop\x01o\x06orders\x01c\x04real\x0c".to_vec();
+        packet.extend(collation.to_le_bytes());
+        packet.extend(length.to_le_bytes());
+        packet.push(type_code);
+        packet.extend(flags.to_le_bytes());
+        packet.extend([decimals, 0, 0]);
         let column = SourceColumn::from_definition(&packet).unwrap();
         assert_eq!(column.name, "c");
         column.data_type.to_string()
@@ -298,21 +300,24 @@ mod tests {
 
     #[test]
     fn result_set_columns_have_their_types() {
-        let column = Column::new;
-        let decimal =
-            column(ColumnType::MYSQL_TYPE_NEWDECIMAL).with_column_length(14).with_decimals(2);
-        assert_eq!(defined(decimal), "DECIMAL(12, 2)");
-        let bigint = column(ColumnType::MYSQL_TYPE_LONGLONG).with_flags(ColumnFlags::UNSIGNED_FLAG);
-        assert_eq!(defined(bigint), "BIGINT UNSIGNED");
-        let text = column(ColumnType::MYSQL_TYPE_VAR_STRING).with_character_set(255);
-        assert_eq!(defined(text), "text in utf8mb4");
-        let binary =
-            column(ColumnType::MYSQL_TYPE_STRING).with_character_set(63).with_column_length(9);
-        assert_eq!(defined(binary), "BINARY(9)");
-        let set = column(ColumnType::MYSQL_TYPE_STRING).with_flags(ColumnFlags::SET_FLAG);
-        assert_eq!(defined(set.with_character_set(255)), "SET");
-        let time = column(ColumnType::MYSQL_TYPE_DATETIME).with_decimals(6);
-        assert_eq!(defined(time), "DATETIME(6)");
+        for (expected, collation, length, type_code, flags, decimals) in [
+            ("DECIMAL(12, 2)", 63, 14, code::NEWDECIMAL, 0, 2),
+            ("DECIMAL(12, 0)", 63, 12, code::NEWDECIMAL, Definition::UNSIGNED, 0),
+            ("BIGINT UNSIGNED", 63, 20, code::LONGLONG, Definition::UNSIGNED, 0),
+            ("MEDIUMINT", 63, 9, code::INT24, 0, 0),
+            ("text in utf8mb4", 255, 400, code::VAR_STRING, 0, 0),
+            ("text in utf8mb4", 45, 400, code::BLOB, 0x10, 0),
+            ("VARBINARY or BLOB", 63, 400, code::BLOB, 0x90, 0),
+            ("BINARY(9)", 63, 9, code::STRING, 0x80, 0),
+            ("ENUM", 255, 4, code::STRING, Definition::ENUM, 0),
+            ("SET", 255, 4, code::STRING, Definition::SET, 0),
+            ("DATETIME(6)", 63, 26, code::DATETIME, 0x80, 6),
+            ("TIME", 63, 10, code::TIME, 0x80, 0),
+            ("BIT(12)", 63, 12, code::BIT, Definition::UNSIGNED, 0),
+            ("JSON", 63, u32::MAX, code::JSON, 0x90, 0),
+        ] {
+            assert_eq!(defined(collation, length, type_code, flags, decimals), expected);
+        }
     }
 
     proptest! {

@@ -7,6 +7,8 @@ mod format;
 mod gtid_event;
 mod payload;
 mod rows_event;
+#[cfg(test)]
+pub(crate) mod scribe;
 mod statement;
 mod table_map;
 

@@ -178,11 +178,11 @@ impl GtidSet {
         }
         let own = self.sources.entry(source).or_default();
         // The common case of a follower: the number after the last one.
-        if let Some(tail) = own.last_mut() {
-            if interval.first.checked_sub(1) == Some(tail.last) {
-                tail.last = interval.last;
-                return;
-            }
+        if let Some(tail) = own.last_mut()
+            && interval.first.checked_sub(1) == Some(tail.last)
+        {
+            tail.last = interval.last;
+            return;
         }
         let from = own.partition_point(|i| i.last.saturating_add(1) < interval.first);
         let to = own.partition_point(|i| i.first <= interval.last.saturating_add(1)).max(from);

@@ -195,7 +195,7 @@ pub fn write_packet<W: Write>(stream: &mut W, sequence: &mut u8, payload: &[u8])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
+    use std::io::{self, ErrorKind};
 
     /// Hands bytes out in portions of `step`, with a timeout before each.
     struct Slow {

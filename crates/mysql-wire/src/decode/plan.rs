@@ -89,10 +89,7 @@ pub(crate) fn value_error(
 
 /// Refuses pairs of types that no value could pass.
 fn check(column: &SourceColumn, wire: Wire, declared: &LogicalType) -> Result<()> {
-    let hint = match unsupported(&column.data_type, wire, declared) {
-        None => return Ok(()),
-        Some(hint) => hint,
-    };
+    let Some(hint) = unsupported(&column.data_type, wire, declared) else { return Ok(()) };
     Err(Error::Conversion {
         column: column.name.clone(),
         source_type: column.data_type.to_string(),

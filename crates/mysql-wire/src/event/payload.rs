@@ -3,6 +3,8 @@
 
 use std::io::Read;
 
+use zstd::stream::read::Decoder;
+
 use super::{Event, EventReader, HEADER_BYTES};
 use crate::cursor::Cursor;
 use crate::error::{Error, Result};
@@ -71,7 +73,7 @@ impl<'a> TransactionPayload<'a> {
     /// [`Error::Io`] if the decompressor cannot be made.
     pub fn events(&self) -> Result<PayloadEvents<'a>> {
         let stream = if self.compressed {
-            Inflater::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(self.bytes)?))
+            Inflater::Zstd(Box::new(Decoder::with_buffer(self.bytes)?))
         } else {
             Inflater::None(self.bytes)
         };
@@ -86,7 +88,7 @@ impl<'a> TransactionPayload<'a> {
 }
 
 enum Inflater<'a> {
-    Zstd(Box<zstd::stream::read::Decoder<'static, &'a [u8]>>),
+    Zstd(Box<Decoder<'static, &'a [u8]>>),
     None(&'a [u8]),
 }
 
@@ -150,5 +152,13 @@ fn damaged(error: Error) -> Error {
     match error {
         Error::Io(error) => Error::malformed("transaction payload", error.to_string()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+impl TransactionPayload<'_> {
+    /// Cuts the compressed bytes.
+    pub(super) fn bytes_for_tests(&mut self, len: usize) {
+        self.bytes = &self.bytes[..len];
     }
 }

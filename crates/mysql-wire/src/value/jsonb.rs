@@ -376,7 +376,7 @@ mod tests {
                 document.extend(number.to_le_bytes());
             }
             let theirs: jsonb::Value<'_> = ParseBuf(&document).parse(()).unwrap();
-            let theirs = format!("{theirs:?}");
+            let theirs = format!("{theirs:?}").replace("Ok(", "").replace(')', "");
             prop_assert_eq!(text(&document).unwrap(), theirs);
         }
     }
