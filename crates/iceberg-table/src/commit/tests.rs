@@ -29,11 +29,63 @@ fn a_snapshot_tells_the_job_and_the_counts() {
     let lake = Lake::new();
     let mut run = run(&lake);
     run.epoch(1, "+I 1 | a\n+I 2 | b");
-    insta::assert_snapshot!(summary(&lake.table()), @"");
+    insta::assert_snapshot!(summary(&lake.table()), @r#"
+    append
+    added-data-files = 1
+    added-records = 2
+    shardlake.epoch = 1
+    shardlake.fingerprint = f
+    shardlake.generation = 1
+    shardlake.job-id = id
+    shardlake.job-name = job
+    shardlake.phase = streaming
+    shardlake.position = {"users":{"lane":1}}
+    total-data-files = 1
+    total-delete-files = 0
+    total-equality-deletes = 0
+    total-position-deletes = 0
+    total-records = 2
+    "#);
     run.epoch(2, "-U 1 | a\n+U 1 | c");
-    insta::assert_snapshot!(summary(&lake.table()), @"");
+    insta::assert_snapshot!(summary(&lake.table()), @r#"
+    overwrite
+    added-data-files = 1
+    added-delete-files = 1
+    added-position-delete-files = 1
+    added-position-deletes = 1
+    added-records = 1
+    shardlake.epoch = 2
+    shardlake.fingerprint = f
+    shardlake.generation = 1
+    shardlake.job-id = id
+    shardlake.job-name = job
+    shardlake.phase = streaming
+    shardlake.position = {"users":{"lane":2}}
+    total-data-files = 2
+    total-delete-files = 1
+    total-equality-deletes = 0
+    total-position-deletes = 1
+    total-records = 3
+    "#);
     run.epoch(3, "-D 2 | b");
-    insta::assert_snapshot!(summary(&lake.table()), @"");
+    insta::assert_snapshot!(summary(&lake.table()), @r#"
+    delete
+    added-delete-files = 1
+    added-position-delete-files = 1
+    added-position-deletes = 1
+    shardlake.epoch = 3
+    shardlake.fingerprint = f
+    shardlake.generation = 1
+    shardlake.job-id = id
+    shardlake.job-name = job
+    shardlake.phase = streaming
+    shardlake.position = {"users":{"lane":3}}
+    total-data-files = 2
+    total-delete-files = 2
+    total-equality-deletes = 0
+    total-position-deletes = 2
+    total-records = 3
+    "#);
 }
 
 #[test]
@@ -63,7 +115,7 @@ fn an_older_run_is_fenced() {
     new.epoch(2, "+I 2 | b");
     let error = old.commit(2, late).unwrap_err();
     assert!(matches!(&error, Error::Fenced { generation: 2, ours: 1, .. }), "{error}");
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"job 'job' was fenced on table db.users: generation 2 (job id id) has taken over from generation 1; stop one of the two");
     assert_eq!(lake.rows(), ["1 | a", "2 | b"]);
 }
 
@@ -166,7 +218,7 @@ fn a_table_that_was_rolled_back_past_the_job_is_refused() {
         .and_then(iceberg::spec::TableMetadataBuilder::build);
     block_on(lake.catalog.publish(&table, built.unwrap())).unwrap();
     let error = progress::of_job(&lake.table(), "job").unwrap_err().to_string();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"table db.users was rolled back to before the first commit of job 'job'; to start the job from the beginning, remove the table property 'shardlake.progress.job'");
 }
 
 #[test]

@@ -320,7 +320,13 @@ fn counts_and_bounds_of_all_types_are_those_of_the_rows() {
             file.upper_bounds().get(&id).map(ToString::to_string),
         ));
     }
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    1: values 3, nulls 0, nan Some(1), Some("-0.5") to Some("1.5")
+    2: values 3, nulls 1, nan None, Some("-5.00") to Some("7.00")
+    3: values 3, nulls 1, nan None, Some("-5.00") to Some("7.00")
+    4: values 3, nulls 1, nan None, Some("-5.00") to Some("7.00")
+    5: values 3, nulls 3, nan None, None to None
+    "#);
 }
 
 #[test]
