@@ -81,8 +81,8 @@ step=$(now)
 job_pid=$!
 
 lake() {
-    "$(binary)" sql -i "$work/lake.sql" --state-dir "$work/reader" --format "$1" -e "$2" 2>"$work/reader.log" \
-        < /dev/null
+    "$(binary)" sql -D execution.runtime-mode=batch -i "$work/lake.sql" --state-dir "$work/reader" \
+        --format "$1" -e "$2" < /dev/null 2> "$work/reader.log"
 }
 
 query='SELECT * FROM all_users_sink ORDER BY id'
@@ -151,7 +151,7 @@ if [ -n "${KEEP:-}" ]; then
     cat <<MESSAGE
 
 Everything is left running.
-  SQL client on the lake:  $(binary) sql -i $work/lake.sql --state-dir $work/reader
+  SQL client on the lake:  $(binary) sql -D execution.runtime-mode=batch -i $work/lake.sql --state-dir $work/reader
   MySQL:                   mysql --host=127.0.0.1 --port=$server_port --user=root --password=123456
                            or, without a client of your own:
                            scripts/mysql-client.sh $work/mysql 123456

@@ -103,9 +103,10 @@ impl Client {
         Ok(answer)
     }
 
-    /// The rows of a query as text, in the order of the query: `a|b|NULL`.
+    /// The final rows of a query as text, in the order of the query: `a|b|NULL`.
     pub fn select(&self, setup: &str, query: &str) -> Result<Vec<String>> {
         let client = self.clone().with("--format").with("json");
+        let client = client.with("-D").with("execution.runtime-mode=batch");
         let answer = client.run_ok(&format!("{setup}\n{query};"))?;
         Ok(answer.rows()?.iter().map(Row::to_string).collect())
     }
