@@ -1,3 +1,34 @@
-//! The `shardlake` binary.
+//! The `shardlake` binary: reads its arguments and wires the crates together.
 
-fn main() {}
+mod arguments;
+mod collect;
+mod engine;
+mod logging;
+mod output;
+mod repl;
+mod screen;
+mod script;
+mod signals;
+mod sql_command;
+mod state_dir;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[expect(clippy::print_stderr, reason = "this is the program's answer to its user")]
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Sql(sql) => sql_command::run(sql),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("[ERROR] {error:#}");
+        ExitCode::FAILURE
+    })
+}

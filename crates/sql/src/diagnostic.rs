@@ -42,6 +42,8 @@ pub enum Code {
     ChangelogSink,
     /// No job has this id.
     JobNotFound,
+    /// A job could not be started, or has failed.
+    JobFailed,
     /// Planning failed for a reason that has no code of its own.
     Planning,
     /// An invariant of Shardlake is broken.
@@ -49,7 +51,7 @@ pub enum Code {
 }
 
 /// All codes, in the order of their numbers.
-pub const CODES: [Code; 17] = [
+pub const CODES: [Code; 18] = [
     Code::Syntax,
     Code::Unsupported,
     Code::ObjectNotFound,
@@ -65,6 +67,7 @@ pub const CODES: [Code; 17] = [
     Code::StreamingQuery,
     Code::ChangelogSink,
     Code::JobNotFound,
+    Code::JobFailed,
     Code::Planning,
     Code::Internal,
 ];
@@ -89,6 +92,7 @@ impl Code {
             Self::StreamingQuery => "SL0013",
             Self::ChangelogSink => "SL0014",
             Self::JobNotFound => "SL0015",
+            Self::JobFailed => "SL0018",
             Self::Planning => "SL0016",
             Self::Internal => "SL0017",
         }
@@ -114,6 +118,14 @@ pub struct Span {
     pub start: usize,
     /// Behind the last byte.
     pub end: usize,
+}
+
+impl Span {
+    /// This part of `text`; empty if the text has no such part.
+    #[must_use]
+    pub fn slice<'a>(&self, text: &'a str) -> &'a str {
+        text.get(self.start..self.end.min(text.len())).unwrap_or_default()
+    }
 }
 
 /// Why a statement was not run.
@@ -238,8 +250,7 @@ impl Diagnostic {
         let Some(source) = text.lines().nth(line - 1) else {
             return String::new();
         };
-        let marked = text.get(span.start..span.end.min(text.len())).unwrap_or_default();
-        let marked = marked.lines().next().unwrap_or_default().chars().count().max(1);
+        let marked = span.slice(text).lines().next().unwrap_or_default().chars().count().max(1);
         let indent: String =
             source.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         format!("{source}\n{indent}{}", "^".repeat(marked))
