@@ -50,20 +50,11 @@ pub(crate) fn follow(lane: &mut Lane, control: Connection) -> Result<()> {
         uuid: lane.replica_uuid.clone(),
     };
     let mut reader = BinlogReader::new(lane, control, filter, &from)?;
-    reader.recover_prepared()?;
-    let target = Arc::clone(&reader.lane.target);
-    let mut dump = Dump::follow(&target, reader.lane.emitter.stop_check(), &replica, &from)?;
-    loop {
-        let Some(event) = dump.next()? else {
-            let source = io::ErrorKind::UnexpectedEof.into();
-            let server = target.lane().to_owned();
-            return Err(Error::Lost { server, doing: "reading its binlog", source });
-        };
-        reader.take(&event)?;
-        if reader.settle(dump.has_buffered())? {
-            return Ok(());
-        }
-    }
+    let outcome = reader.run(&replica, &from);
+    // Columns as of the position that was reached, for the reader after a lost connection.
+    let BinlogReader { lane, tables, .. } = reader;
+    lane.tables = tables.into_known();
+    outcome
 }
 
 /// Where to begin, and what to drop of it.
@@ -162,7 +153,7 @@ impl<'a> BinlogReader<'a> {
         };
         let now = Instant::now();
         Ok(Self {
-            tables: Tables::new(control, Arc::clone(&lane.shared)),
+            tables: Tables::new(control, Arc::clone(&lane.shared), &lane.tables),
             assembly: Assembly::new(
                 Collector::new(Arc::clone(&lane.shared), Arc::clone(&lane.status))?,
                 lane.shared.spill.clone(),
@@ -186,13 +177,31 @@ impl<'a> BinlogReader<'a> {
         })
     }
 
+    /// Reads the stream until the end of a bounded source.
+    fn run(&mut self, replica: &Replica, from: &DumpFrom) -> Result<()> {
+        self.recover_prepared()?;
+        let target = Arc::clone(&self.lane.target);
+        let mut dump = Dump::follow(&target, self.lane.emitter.stop_check(), replica, from)?;
+        loop {
+            let Some(event) = dump.next()? else {
+                let source = io::ErrorKind::UnexpectedEof.into();
+                let server = target.lane().to_owned();
+                return Err(Error::Lost { server, doing: "reading its binlog", source });
+            };
+            self.take(&event)?;
+            if self.settle(dump.has_buffered())? {
+                return Ok(());
+            }
+        }
+    }
+
     /// Takes one event of the stream.
     fn take(&mut self, event: &Event<'_>) -> Result<()> {
         let before = self.offset.offset;
         self.track(&event.header);
         match &event.body {
             EventBody::Rows(rows) => self.rows(rows, &event.header),
-            EventBody::TableMap(map) => self.tables.bind(map),
+            EventBody::TableMap(map) => self.table_map(map, &event.header),
             EventBody::Gtid(gtid) => self.begin_group(gtid, before),
             EventBody::Query(query) => self.query(query, &event.header),
             EventBody::Xid(_) => self.end_group(&event.header),

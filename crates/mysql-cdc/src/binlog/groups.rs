@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use shardlake_mysql_wire::event::{EventHeader, GtidEvent, Query, RowsEvent, XaPrepare};
+use shardlake_change::TableId;
+use shardlake_mysql_wire::event::{EventHeader, GtidEvent, Query, RowsEvent, TableMap, XaPrepare};
 use shardlake_mysql_wire::gtid::Gtid;
 
 use super::{BinlogReader, sender};
@@ -26,6 +27,8 @@ pub(super) struct Group {
     xa: bool,
     /// Rows of it have been collected.
     has_rows: bool,
+    /// Numbers of tables whose rows in it are not wanted.
+    dropped: Vec<u64>,
 }
 
 impl Group {
@@ -96,18 +99,34 @@ impl BinlogReader<'_> {
         Ok(())
     }
 
-    /// Collects the rows of an event, if they are wanted.
-    pub(super) fn rows(&mut self, rows: &RowsEvent<'_>, header: &EventHeader) -> Result<()> {
-        let Some(target) = self.tables.target(rows)? else { return Ok(()) };
-        if u64::from(header.timestamp) * 1_000 < self.since_ms {
+    /// Binds the table of the rows that follow, if they are wanted. Those that are not may have columns that nobody
+    /// knows any more.
+    pub(super) fn table_map(&mut self, map: &TableMap<'_>, header: &EventHeader) -> Result<()> {
+        self.group.dropped.retain(|table_id| *table_id != map.table_id);
+        if self.drops(map, header) {
+            self.group.dropped.push(map.table_id);
             return Ok(());
+        }
+        self.tables.bind(map)
+    }
+
+    fn drops(&self, map: &TableMap<'_>, header: &EventHeader) -> bool {
+        if u64::from(header.timestamp) * 1_000 < self.since_ms {
+            return true;
         }
         // Whether an XA transaction is visible to a chunk is decided by its second half.
-        if let Some(filter) = self.filter.as_ref().filter(|_| !self.group.xa)
-            && !filter.keeps(&target.table, self.group.gtid.as_ref(), &self.offset)
-        {
+        let Some(filter) = self.filter.as_ref().filter(|_| !self.group.xa) else { return false };
+        let table =
+            TableId::new(String::from_utf8_lossy(map.database), String::from_utf8_lossy(map.table));
+        !filter.keeps(&table, self.group.gtid.as_ref(), &self.offset)
+    }
+
+    /// Collects the rows of an event, if they are wanted.
+    pub(super) fn rows(&mut self, rows: &RowsEvent<'_>, header: &EventHeader) -> Result<()> {
+        if self.group.dropped.contains(&rows.table_id) {
             return Ok(());
         }
+        let Some(target) = self.tables.target(rows)? else { return Ok(()) };
         if let Err(error) = self.assembly.rows().append(target, rows, header) {
             let table = Arc::clone(&target.table);
             return Err(self.tables.unreadable_table(&table, error));

@@ -43,8 +43,27 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    pub(super) fn new(control: Connection, shared: Arc<Shared>) -> Self {
-        Self { control, shared, known: BTreeMap::new(), plans: PlanCache::new() }
+    /// Knows the tables that were found at the start, as they were then.
+    pub(super) fn new(
+        control: Connection,
+        shared: Arc<Shared>,
+        found: &[Arc<ServerTable>],
+    ) -> Self {
+        let known = found.iter().map(|table| {
+            let wanted = Known::Wanted(Arc::clone(&table.id), Some(Arc::clone(table)));
+            (TableId::clone(&table.id), wanted)
+        });
+        let known = known.collect();
+        Self { control, shared, known, plans: PlanCache::new() }
+    }
+
+    /// The tables as they are known now, for the reader that follows after a lost connection.
+    pub(super) fn into_known(self) -> Vec<Arc<ServerTable>> {
+        let tables = self.known.into_values().filter_map(|known| match known {
+            Known::Wanted(_, table) => table,
+            Known::Unwanted => None,
+        });
+        tables.collect()
     }
 
     /// Binds a table to the number of its event.
@@ -127,10 +146,18 @@ impl Tables {
         self.known.insert(TableId::clone(id), Known::Wanted(Arc::clone(id), found.clone()));
         match plan {
             Ok(plan) => Ok(Some(plan)),
-            Err(error) => self
-                .plan_of_the_past(map, table)
-                .map(Some)
-                .ok_or_else(|| self.unreadable_table(id, error)),
+            Err(error) => match self.plan_of_the_past(map, table) {
+                Some(plan) => {
+                    tracing::warn!(
+                        server = self.control.server(),
+                        table = %id,
+                        "changes from before the table was altered are read as if its newest \
+                         columns had been appended; binlog_row_metadata=FULL would tell"
+                    );
+                    Ok(Some(plan))
+                }
+                None => Err(self.unreadable_table(id, error)),
+            },
         }
     }
 

@@ -9,6 +9,8 @@ mod reading;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod startup;
+#[cfg(test)]
 mod tutorial;
 #[cfg(test)]
 mod types;
