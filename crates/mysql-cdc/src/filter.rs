@@ -1,9 +1,9 @@
 //! Which changes of the binlog the snapshot phase has made superfluous.
 //!
-//! The reasoning stands in [`crate::position`]. With GTIDs, a table's changes are dropped if its low
+//! The reasoning stands in `position`. With GTIDs, a table's changes are dropped if its low
 //! watermark contains their transaction. Without, a position says less: a transaction is in the binlog before its
 //! rows are visible. Reading then begins some time before the low watermark, and changes from before
-//! a statement that emptied or remade the table are dropped (see [`crate::prefix`]).
+//! a statement that emptied or remade the table are dropped (see `binlog::prefix`).
 
 use std::collections::BTreeMap;
 
