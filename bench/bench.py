@@ -7,6 +7,7 @@ What was written is compared with MySQL by a checksum over every value.
 import json
 import os
 import platform
+import random
 import statistics
 import sys
 import time
@@ -80,6 +81,8 @@ def measure_snapshot():
     mysql("SELECT COUNT(*), MAX(email) FROM bench.users")
     one = drain("query", "SELECT * FROM bench.users")
     two = drain("query", *halves)
+    for drained in (one, two):
+        assert drained["packets"] == ROWS, drained
     limit = max(ROWS / one["seconds"], ROWS / two["seconds"])
     before = server_cpu()
     run = run_measured([BINARY, "sql", "-f", "-"], "snapshot",
@@ -134,8 +137,10 @@ def measure_latency():
     job = Job("latency", script("latency", interval="1s", source="few"))
     job.wait_for(lambda: lake.exists("latency") and lake.count("latency") == 10_000, 120)
     times = []
+    phases = random.Random(7)
     for marker in range(MARKERS):
-        time.sleep(0.37 + 0.11 * (marker % 7))
+        # At any phase of the interval.
+        time.sleep(phases.uniform(0.2, 1.2))
         row_id = 1_000_000_000 + marker
         mysql(f"INSERT INTO bench.few (id, name) VALUES ({row_id}, 'marker')")
         times.append(job.wait_for(lambda: lake.count("latency", f"id = {row_id}") == 1, 60, 0.02))

@@ -3,6 +3,7 @@
 //! The load moves money between accounts in four shard tables: every transaction keeps the sum. So the sum of every
 //! snapshot of the streaming phase tells whether it shows whole transactions only, and the final rows tell the rest.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use shardlake_testkit::{Reader, ServerOptions, Session, or_skip, say};
 
 const TABLES: [&str; 4] =
     ["bank_db_1.account_1", "bank_db_1.account_2", "bank_db_2.account_1", "bank_db_2.account_2"];
-const ACCOUNTS_PER_TABLE: u32 = 500;
+const ACCOUNTS_PER_TABLE: u32 = 3_000;
 const BALANCE: u32 = 1_000;
 
 #[test]
@@ -103,7 +104,7 @@ fn job_script(scene: &Scene, lake: &str) -> String {
          CREATE TABLE source (db_name STRING METADATA FROM 'database_name' VIRTUAL, \
            table_name STRING METADATA VIRTUAL, id INT NOT NULL, balance BIGINT, note STRING, \
            PRIMARY KEY (id) NOT ENFORCED) \
-           WITH ({source}, 'scan.incremental.snapshot.chunk.size' = '100');
+           WITH ({source}, 'scan.incremental.snapshot.chunk.size' = '50');
          {lake}
          INSERT INTO accounts SELECT * FROM source;"
     )
@@ -151,7 +152,7 @@ impl Load {
 fn change_something(session: &Session, random: &mut StdRng) -> bool {
     let mut table = || TABLES[random.random_range(0..TABLES.len())];
     let (from, to) = (table(), table());
-    let (id, other) = (random.random_range(0..600), random.random_range(0..600));
+    let (id, other) = (random.random_range(0..3_500), random.random_range(0..3_500));
     let amount = random.random_range(1..50);
     let statements = match random.random_range(0..10) {
         // An account is closed and its balance goes to a new one, elsewhere.
@@ -165,7 +166,7 @@ fn change_something(session: &Session, random: &mut StdRng) -> bool {
         }
         // An account gets another number.
         1 => {
-            let new = random.random_range(0..600);
+            let new = random.random_range(0..3_500);
             format!("UPDATE {from} SET id = {new}, note = NULL WHERE id = {id}")
         }
         // An account is opened and closed at once, with a longer note than any before.
@@ -215,8 +216,10 @@ fn first_difference(expected: &[String], seen: &[String]) -> Option<String> {
     if expected == seen {
         return None;
     }
-    let missing = expected.iter().find(|row| !seen.contains(row));
-    let extra = seen.iter().find(|row| !expected.contains(row));
+    let (ours, theirs): (BTreeSet<_>, BTreeSet<_>) =
+        (expected.iter().collect(), seen.iter().collect());
+    let missing = ours.difference(&theirs).next();
+    let extra = theirs.difference(&ours).next();
     let counts = format!("{} rows in MySQL, {} in the lake", expected.len(), seen.len());
     Some(format!("{counts}; missing {missing:?}; extra {extra:?}"))
 }

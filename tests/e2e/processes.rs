@@ -70,7 +70,7 @@ fn newer_job_fences_the_older() {
     })
     .unwrap();
     assert_eq!(status.and_then(|status| status.code()), Some(1));
-    assert!(older.log().contains("newer"), "gives no reason: {}", older.log());
+    assert!(older.log().contains("was fenced"), "gives no reason: {}", older.log());
 
     let rows: Vec<String> = scene
         .server
