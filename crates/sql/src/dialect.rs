@@ -173,22 +173,48 @@ impl<'a> Lines<'a> {
         let rest = self.text.get(start..).unwrap_or_default();
         start + rest.char_indices().nth(column).map_or(rest.len(), |(index, _)| index)
     }
+}
 
-    fn at(&self, location: Location) -> usize {
-        self.offset(location.line, location.column)
+/// Finds the bytes of places that only go forward, in one pass over the text.
+struct Cursor<'a> {
+    rest: std::str::Chars<'a>,
+    len: usize,
+    line: u64,
+    column: u64,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { rest: text.chars(), len: text.len(), line: 1, column: 1 }
+    }
+
+    fn advance_to(&mut self, place: Location) -> usize {
+        while (self.line, self.column) < (place.line, place.column) {
+            match self.rest.next() {
+                Some('\n') => {
+                    self.line += 1;
+                    self.column = 1;
+                }
+                Some(_) => self.column += 1,
+                None => break,
+            }
+        }
+        self.len - self.rest.as_str().len()
     }
 }
 
 /// The tokens of a statement, without white space and comments, but with hints.
 pub(crate) fn tokenize(text: &str) -> Result<Vec<Lexeme>, Diagnostic> {
-    let lines = Lines::new(text);
     let tokens = Tokenizer::new(&FlinkDialect, text).tokenize_with_location().map_err(|error| {
-        let start = lines.at(error.location);
-        Diagnostic::syntax(&error.message).at(Span { start, end: text.len().min(start + 1) })
+        let start = Lines::new(text).offset(error.location.line, error.location.column);
+        let len = text.get(start..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
+        Diagnostic::syntax(&error.message).at(Span { start, end: start + len })
     })?;
+    let mut cursor = Cursor::new(text);
     let mut lexemes = Vec::with_capacity(tokens.len());
     for token in tokens {
-        let span = Span { start: lines.at(token.span.start), end: lines.at(token.span.end) };
+        let start = cursor.advance_to(token.span.start);
+        let span = Span { start, end: cursor.advance_to(token.span.end) };
         let lexeme = Lexeme { token, span };
         match &lexeme.token.token {
             Token::Whitespace(_) if lexeme.hint().is_none() => {}
@@ -210,11 +236,8 @@ mod tests {
     #[test]
     fn places_are_bytes() {
         let text = "SELECT 'ü'\n -- c;\n  `a``b.c-d`, ä$x /*+ OPTIONS('k'='v') */";
-        let found: Vec<&str> = tokenize(text)
-            .unwrap()
-            .iter()
-            .map(|lexeme| &text[lexeme.span.start..lexeme.span.end])
-            .collect();
+        let found: Vec<&str> =
+            tokenize(text).unwrap().iter().map(|lexeme| lexeme.span.slice(text)).collect();
         assert_eq!(found, ["SELECT", "'ü'", "`a``b.c-d`", ",", "ä$x", "/*+ OPTIONS('k'='v') */"]);
     }
 

@@ -84,8 +84,7 @@ struct StatementParser<'a> {
 fn shown(lexeme: Option<&Lexeme>, text: &str) -> String {
     match lexeme {
         Some(lexeme) => {
-            let shown = text.get(lexeme.span.start..lexeme.span.end).unwrap_or_default();
-            format!("\"{shown}\"")
+            format!("\"{}\"", lexeme.span.slice(text))
         }
         None => "\"<EOF>\"".to_owned(),
     }

@@ -109,7 +109,7 @@ impl Splitter<'_> {
                     continue;
                 }
                 Piece::Word(span) => {
-                    words.push(self.slice(span).to_ascii_uppercase());
+                    words.push(span.slice(self.text).to_ascii_uppercase());
                 }
                 Piece::Other => words.push(String::new()),
                 Piece::Open(open) => script.open = Some(open),
@@ -123,10 +123,6 @@ impl Splitter<'_> {
             script.open = Some(Open::StatementSet);
         }
         script
-    }
-
-    fn slice(&self, span: Span) -> &str {
-        self.text.get(span.start..span.end).unwrap_or_default()
     }
 
     fn is_white(&self, at: usize) -> bool {
@@ -201,7 +197,7 @@ mod tests {
 
     fn split(text: &str) -> (Vec<&str>, Option<&str>, Option<Open>) {
         let script = Script::split(text);
-        let slice = |span: &Span| &text[span.start..span.end];
+        let slice = |span: &Span| span.slice(text);
         let statements = script.statements.iter().map(slice).collect();
         (statements, script.rest.as_ref().map(slice), script.open)
     }

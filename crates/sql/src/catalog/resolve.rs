@@ -235,7 +235,9 @@ fn view_of(
         return Err(Diagnostic::new(Code::TableOptions, message)
             .with_hint("Put the hint on the table inside the view's query."));
     }
-    let query = crate::parser::parse_query(&view.query)?;
+    // Places in the text of a view are no places in the statement.
+    let query = crate::parser::parse_query(&view.query)
+        .map_err(|error| Diagnostic { span: None, ..error })?;
     Ok(Resolved::View(Box::new(ResolvedView {
         name,
         columns: view.columns.clone(),

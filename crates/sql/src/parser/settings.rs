@@ -161,7 +161,7 @@ mod tests {
             [("SET a b c;", "b"), ("SET a = b c;", "c"), ("RESET a b", "b"), ("SET 'a' = 'b", "'b")]
         {
             let error = parse(text).unwrap_err();
-            assert_eq!(error.span.map(|span| &text[span.start..span.end]), Some(mark), "{text}");
+            assert_eq!(error.span.map(|span| span.slice(text)), Some(mark), "{text}");
         }
     }
 }

@@ -9,6 +9,8 @@ use arrow::datatypes::{
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
 use arrow::util::display::array_value_to_string;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, Days, NaiveDate, NaiveDateTime};
 use serde_json::Value;
 use shardlake_change::LogicalType;
@@ -148,9 +150,7 @@ impl CellFormat {
                 push_json_float(out, value, &format!("{value:?}"));
             }
             LogicalType::Binary(_) | LogicalType::VarBinary(_) | LogicalType::Bytes => {
-                use base64::Engine as _;
-                let engine = base64::engine::general_purpose::STANDARD;
-                push_json_text(out, &engine.encode(bytes(column, row)?));
+                push_json_text(out, &BASE64.encode(bytes(column, row)?));
             }
             LogicalType::Timestamp(precision) => {
                 push_json_text(out, &moment(&instant(column, row)?.naive_utc(), *precision, 'T'));
