@@ -3,28 +3,47 @@
 //! Bytes that mean nothing in their character set become `?`, as they do when MySQL converts them for a
 //! `SELECT`; so both ways of reading a row agree.
 
+mod tables;
+
 use encoding_rs::{DecoderResult, Encoding};
 use mysql_common::collations::{Collation, CollationId};
 
+use tables::{Exceptions, Upper};
+
 /// A character set of MySQL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Charset {
     name: &'static str,
     codec: Codec,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Codec {
     Binary,
     Utf8,
-    Table(&'static Encoding),
-    /// A table whose bytes 0x80 to 0x9f are control characters, which the web's encodings replace.
-    TableWithControls(&'static Encoding),
+    /// ASCII and a table for the upper half.
+    OneByte(&'static Upper),
+    /// Seven bits, some of which are not ASCII.
+    Swedish,
+    /// As the library reads it.
+    Library(&'static Encoding),
+    /// As the library reads it, but for some characters.
+    Corrected(&'static Encoding, Shape, &'static Exceptions),
     Utf16 {
         big_endian: bool,
     },
     Utf32,
-    Unsupported,
+    Unknown,
+}
+
+/// How many bytes a character has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Double,
+    Sjis,
+    Gb18030,
+    /// Two, or three behind 0x8f; with rows for the user's own characters.
+    Euc,
 }
 
 macro_rules! charsets {
@@ -39,47 +58,55 @@ charsets! {
     "utf8mb3" => Codec::Utf8,
     "utf8" => Codec::Utf8,
     "ascii" => Codec::Utf8,
-    "latin1" => Codec::Table(encoding_rs::WINDOWS_1252),
-    "latin2" => Codec::Table(encoding_rs::ISO_8859_2),
-    "latin5" => Codec::TableWithControls(encoding_rs::WINDOWS_1254),
-    "latin7" => Codec::Table(encoding_rs::ISO_8859_13),
-    "greek" => Codec::Table(encoding_rs::ISO_8859_7),
-    "hebrew" => Codec::Table(encoding_rs::ISO_8859_8),
-    "tis620" => Codec::TableWithControls(encoding_rs::WINDOWS_874),
-    "cp1250" => Codec::Table(encoding_rs::WINDOWS_1250),
-    "cp1251" => Codec::Table(encoding_rs::WINDOWS_1251),
-    "cp1256" => Codec::Table(encoding_rs::WINDOWS_1256),
-    "cp1257" => Codec::Table(encoding_rs::WINDOWS_1257),
-    "cp866" => Codec::Table(encoding_rs::IBM866),
-    "koi8r" => Codec::Table(encoding_rs::KOI8_R),
-    "koi8u" => Codec::Table(encoding_rs::KOI8_U),
-    "macroman" => Codec::Table(encoding_rs::MACINTOSH),
-    "gbk" => Codec::Table(encoding_rs::GBK),
-    "gb2312" => Codec::Table(encoding_rs::GBK),
-    "gb18030" => Codec::Table(encoding_rs::GB18030),
-    "big5" => Codec::Table(encoding_rs::BIG5),
-    "euckr" => Codec::Table(encoding_rs::EUC_KR),
-    "sjis" => Codec::Table(encoding_rs::SHIFT_JIS),
-    "cp932" => Codec::Table(encoding_rs::SHIFT_JIS),
-    "ujis" => Codec::Table(encoding_rs::EUC_JP),
-    "eucjpms" => Codec::Table(encoding_rs::EUC_JP),
+    "latin1" => Codec::OneByte(&tables::LATIN1),
+    "latin2" => Codec::OneByte(&tables::LATIN2),
+    "latin5" => Codec::OneByte(&tables::LATIN5),
+    "latin7" => Codec::OneByte(&tables::LATIN7),
+    "greek" => Codec::OneByte(&tables::GREEK),
+    "hebrew" => Codec::OneByte(&tables::HEBREW),
+    "tis620" => Codec::OneByte(&tables::TIS620),
+    "cp1250" => Codec::OneByte(&tables::CP1250),
+    "cp1251" => Codec::OneByte(&tables::CP1251),
+    "cp1256" => Codec::OneByte(&tables::CP1256),
+    "cp1257" => Codec::OneByte(&tables::CP1257),
+    "cp850" => Codec::OneByte(&tables::CP850),
+    "cp852" => Codec::OneByte(&tables::CP852),
+    "cp866" => Codec::OneByte(&tables::CP866),
+    "koi8r" => Codec::OneByte(&tables::KOI8R),
+    "koi8u" => Codec::OneByte(&tables::KOI8U),
+    "macroman" => Codec::OneByte(&tables::MACROMAN),
+    "macce" => Codec::OneByte(&tables::MACCE),
+    "dec8" => Codec::OneByte(&tables::DEC8),
+    "hp8" => Codec::OneByte(&tables::HP8),
+    "keybcs2" => Codec::OneByte(&tables::KEYBCS2),
+    "armscii8" => Codec::OneByte(&tables::ARMSCII8),
+    "geostd8" => Codec::OneByte(&tables::GEOSTD8),
+    "swe7" => Codec::Swedish,
+    "gbk" => Codec::Library(encoding_rs::GBK),
+    "gb2312" => Codec::Corrected(encoding_rs::GBK, Shape::Double, &tables::GB2312),
+    "gb18030" => Codec::Corrected(encoding_rs::GB18030, Shape::Gb18030, &tables::GB18030),
+    "big5" => Codec::Corrected(encoding_rs::BIG5, Shape::Double, &tables::BIG5),
+    "euckr" => Codec::Library(encoding_rs::EUC_KR),
+    "sjis" => Codec::Corrected(encoding_rs::SHIFT_JIS, Shape::Sjis, &tables::SJIS),
+    "cp932" => Codec::Library(encoding_rs::SHIFT_JIS),
+    "ujis" => Codec::Corrected(encoding_rs::EUC_JP, Shape::Euc, &tables::UJIS),
+    "eucjpms" => Codec::Corrected(encoding_rs::EUC_JP, Shape::Euc, &tables::EUCJPMS),
     "ucs2" => Codec::Utf16 { big_endian: true },
     "utf16" => Codec::Utf16 { big_endian: true },
     "utf16le" => Codec::Utf16 { big_endian: false },
     "utf32" => Codec::Utf32,
-    "cp850" => Codec::Unsupported,
-    "cp852" => Codec::Unsupported,
-    "dec8" => Codec::Unsupported,
-    "hp8" => Codec::Unsupported,
-    "swe7" => Codec::Unsupported,
-    "keybcs2" => Codec::Unsupported,
-    "macce" => Codec::Unsupported,
-    "armscii8" => Codec::Unsupported,
-    "geostd8" => Codec::Unsupported,
 }
 
 /// A character set that this list does not have.
-const UNKNOWN: Charset = Charset { name: "unknown", codec: Codec::Unsupported };
+const UNKNOWN: Charset = Charset { name: "unknown", codec: Codec::Unknown };
+
+impl PartialEq for Charset {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Charset {}
 
 impl Charset {
     /// `binary`: no text.
@@ -108,19 +135,19 @@ impl Charset {
 
     /// Whether it is `binary`.
     #[must_use]
-    pub fn is_binary(self) -> bool {
-        self.codec == Codec::Binary
+    pub const fn is_binary(self) -> bool {
+        matches!(self.codec, Codec::Binary)
     }
 
     /// Whether text of it can be converted.
     #[must_use]
-    pub fn is_supported(self) -> bool {
-        self.codec != Codec::Unsupported
+    pub const fn is_supported(self) -> bool {
+        !matches!(self.codec, Codec::Unknown)
     }
 
     /// Whether its bytes are UTF-8 as they are (`binary` claims it, and is checked).
     #[must_use]
-    pub fn is_utf8(self) -> bool {
+    pub const fn is_utf8(self) -> bool {
         matches!(self.codec, Codec::Utf8 | Codec::Binary)
     }
 
@@ -128,28 +155,23 @@ impl Charset {
     /// appended unchecked.
     pub fn decode_into(self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
         match self.codec {
-            Codec::Binary | Codec::Utf8 | Codec::Unsupported => {
+            Codec::Binary | Codec::Utf8 | Codec::Unknown => {
                 out.extend_from_slice(bytes);
                 false
             }
-            Codec::Table(_) | Codec::TableWithControls(_) if bytes.is_ascii() => {
-                out.extend_from_slice(bytes);
-                false
-            }
-            Codec::Table(encoding) => decode_table(encoding, bytes, out),
-            Codec::TableWithControls(encoding) => {
-                let mut replaced = false;
-                for byte in bytes {
-                    if matches!(byte, 0x80..=0x9f) {
-                        push(char::from(*byte), out);
-                    } else {
-                        replaced |= decode_table(encoding, &[*byte], out);
-                    }
-                }
-                replaced
-            }
+            Codec::Swedish => decode_swedish(bytes, out),
             Codec::Utf16 { big_endian } => decode_utf16(bytes, big_endian, out),
             Codec::Utf32 => decode_utf32(bytes, out),
+            // The others agree with ASCII.
+            Codec::OneByte(_) | Codec::Library(_) | Codec::Corrected(..) if bytes.is_ascii() => {
+                out.extend_from_slice(bytes);
+                false
+            }
+            Codec::OneByte(upper) => decode_one_byte(upper, bytes, out),
+            Codec::Library(encoding) => decode_library(encoding, bytes, out),
+            Codec::Corrected(encoding, shape, exceptions) => {
+                decode_corrected(encoding, shape, exceptions, bytes, out)
+            }
         }
     }
 
@@ -167,7 +189,8 @@ fn push(character: char, out: &mut Vec<u8>) {
     out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-fn decode_table(encoding: &'static Encoding, bytes: &[u8], out: &mut Vec<u8>) -> bool {
+/// Text of a library's encoding, `?` for what is none.
+fn decode_library(encoding: &'static Encoding, bytes: &[u8], out: &mut Vec<u8>) -> bool {
     let mut decoder = encoding.new_decoder_without_bom_handling();
     let mut rest = bytes;
     let mut replaced = false;
@@ -188,6 +211,100 @@ fn decode_table(encoding: &'static Encoding, bytes: &[u8], out: &mut Vec<u8>) ->
             DecoderResult::OutputFull => {}
         }
     }
+}
+
+/// A character that may be missing: `?` then.
+fn push_known(character: Option<char>, out: &mut Vec<u8>) -> bool {
+    push(character.unwrap_or('?'), out);
+    character.is_none()
+}
+
+fn decode_one_byte(upper: &Upper, bytes: &[u8], out: &mut Vec<u8>) -> bool {
+    let mut replaced = false;
+    for byte in bytes {
+        match byte.checked_sub(0x80) {
+            None => out.push(*byte),
+            Some(index) => {
+                let character = upper.get(usize::from(index)).copied();
+                replaced |= push_known(character.filter(|character| *character != '\0'), out);
+            }
+        }
+    }
+    replaced
+}
+
+fn decode_swedish(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+    let mut replaced = false;
+    for byte in bytes {
+        let special = tables::SWE7.iter().find(|(special, _)| special == byte);
+        let character = match special {
+            Some((_, character)) => Some(*character),
+            None => {
+                Some(char::from(*byte)).filter(|character| *byte < 0x7f && character.is_ascii())
+            }
+        };
+        replaced |= push_known(character, out);
+    }
+    replaced
+}
+
+impl Shape {
+    /// The length of the character at the front; never 0 if there is one.
+    fn character_len(self, bytes: &[u8]) -> usize {
+        let len = match (self, bytes) {
+            (_, [0x00..0x80, ..]) | (Self::Sjis, [0xa1..0xe0, ..]) => 1,
+            (Self::Gb18030, [_, b'0'..=b'9', ..]) => 4,
+            (Self::Euc, [0x8f, ..]) => 3,
+            _ => 2,
+        };
+        len.min(bytes.len())
+    }
+
+    /// A character of the rows that are left to the user.
+    fn user_defined(self, character: &[u8]) -> Option<char> {
+        const FIRST: u32 = 0xe000;
+        const ROWS: u32 = 10;
+        const CELLS: u32 = 94;
+        let (start, row, cell) = match (self, character) {
+            (Self::Euc, [row @ 0xf5..=0xfe, cell @ 0xa1..=0xfe]) => (FIRST, row, cell),
+            (Self::Euc, [0x8f, row @ 0xf5..=0xfe, cell @ 0xa1..=0xfe]) => {
+                (FIRST + ROWS * CELLS, row, cell)
+            }
+            _ => return None,
+        };
+        char::from_u32(start + u32::from(row - 0xf5) * CELLS + u32::from(cell - 0xa1))
+    }
+}
+
+fn decode_corrected(
+    encoding: &'static Encoding,
+    shape: Shape,
+    exceptions: &Exceptions,
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) -> bool {
+    let mut replaced = false;
+    // `plain` are characters that the library reads rightly, from the last exception on.
+    let (mut plain, mut rest) = (0, bytes);
+    let mut start = bytes;
+    while !rest.is_empty() {
+        let (character, later) = rest.split_at(shape.character_len(rest).max(1));
+        let number = character.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+        let found = exceptions.binary_search_by_key(&number, |(bytes, _)| *bytes);
+        let exception = found.ok().and_then(|index| exceptions.get(index));
+        let exception =
+            exception.map(|(_, character)| *character).or_else(|| shape.user_defined(character));
+        rest = later;
+        match exception {
+            None => plain += character.len(),
+            Some(character) => {
+                replaced |= decode_library(encoding, start.get(..plain).unwrap_or_default(), out);
+                push(character, out);
+                (plain, start) = (0, rest);
+            }
+        }
+    }
+    replaced | decode_library(encoding, start, out)
 }
 
 fn decode_utf16(bytes: &[u8], big_endian: bool, out: &mut Vec<u8>) -> bool {
@@ -244,6 +361,13 @@ mod tests {
             ("koi8r", b"\xf0\xd2\xc9\xd7\xc5\xd4", "Привет"),
             ("cp866", b"\x8f\xe0\xa8\xa2\xa5\xe2", "Привет"),
             ("latin5", b"\xf0\x85", "ğ\u{85}"),
+            ("cp850", b"\x81 \x9b", "ü ø"),
+            ("swe7", b"}[]`~", "åÄÅéü"),
+            ("sjis", b"a\x81\x5f\x83\x65\xb1", "a\\テｱ"),
+            ("big5", b"\xc8\x40a\xa7\x41", "Лa你"),
+            ("gb18030", b"\xa6\xd9\xc4\xe3", "\u{e78d}你"),
+            ("eucjpms", b"\x8f\xf3\xf3\xf5\xa1\xa5\xc6", "ⅰ\u{e000}テ"),
+            ("cp1257", b"a\x81", "a?"),
             ("utf16", b"\x00a\xd8\x3d\xde\x00", "a😀"),
             ("utf16le", b"a\x00\x3d\xd8\x00\xde", "a😀"),
             ("ucs2", b"\x00\xfc", "ü"),
@@ -273,7 +397,7 @@ mod tests {
         ] {
             assert_eq!(Charset::of_collation(id).name(), name, "collation {id}");
         }
-        assert!(!Charset::named("cp850").is_supported());
+        assert!(!Charset::of_collation(65_000).is_supported());
     }
 
     proptest! {

@@ -38,7 +38,11 @@ const MAX_PACKET: u32 = 1 << 30;
 const NONCE_BYTES: usize = 20;
 
 const CACHING_SHA2: &str = "caching_sha2_password";
+const SHA256: &str = "sha256_password";
 const NATIVE: &str = "mysql_native_password";
+
+const CACHING_SHA2_KEY_REQUEST: u8 = 2;
+const SHA256_KEY_REQUEST: u8 = 1;
 
 /// A password. It prints as `***`, so that it reaches no log.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -132,6 +136,8 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plugin {
     CachingSha2,
+    /// Its predecessor. Servers also name it for users who do not exist, so as not to tell that.
+    Sha256,
     Native,
 }
 
@@ -139,6 +145,7 @@ impl Plugin {
     fn named(name: &str) -> Option<Self> {
         match name {
             CACHING_SHA2 => Some(Self::CachingSha2),
+            SHA256 => Some(Self::Sha256),
             NATIVE => Some(Self::Native),
             _ => None,
         }
@@ -147,6 +154,7 @@ impl Plugin {
     const fn name(self) -> &'static str {
         match self {
             Self::CachingSha2 => CACHING_SHA2,
+            Self::Sha256 => SHA256,
             Self::Native => NATIVE,
         }
     }
@@ -219,7 +227,10 @@ impl Handshake {
             )));
         }
         self.nonce = self.greeting.nonce.clone();
-        self.plugin = Plugin::named(&self.greeting.plugin).unwrap_or(Plugin::CachingSha2);
+        // A first answer to sha256_password cannot be a request for the key: let the server switch to it.
+        let plugin =
+            Plugin::named(&self.greeting.plugin).filter(|plugin| *plugin != Plugin::Sha256);
+        self.plugin = plugin.unwrap_or(Plugin::CachingSha2);
         let offered = self.greeting.capabilities & CLIENT_SSL != 0;
         match self.options.encryption {
             Encryption::Required if !offered => Err(Error::Unsupported(
@@ -304,6 +315,10 @@ impl Handshake {
         match self.plugin {
             Plugin::CachingSha2 => scramble_sha256(nonce, password).map(|s| s.to_vec()),
             Plugin::Native => scramble_native(nonce, password).map(|s| s.to_vec()),
+            // It has no scramble. Outside of TLS, a byte asks for the public key.
+            Plugin::Sha256 if password.is_empty() => Some(vec![0]),
+            Plugin::Sha256 if self.encrypted => Some(self.options.password.with_zero()),
+            Plugin::Sha256 => Some(vec![SHA256_KEY_REQUEST]),
         }
         .unwrap_or_default()
     }
@@ -330,13 +345,21 @@ impl Handshake {
         self.plugin = Plugin::named(&name).ok_or_else(|| unsupported_plugin(&name))?;
         let nonce = cursor.rest();
         self.nonce = nonce.strip_suffix(&[0]).unwrap_or(nonce).to_vec();
-        Ok(Action::Send(self.scramble()))
+        let answer = self.scramble();
+        if self.plugin == Plugin::Sha256 && answer == [SHA256_KEY_REQUEST] {
+            return self.request_key(SHA256_KEY_REQUEST);
+        }
+        Ok(Action::Send(answer))
     }
 
     fn full_authentication(&mut self) -> Result<Action> {
         if self.encrypted {
             return Ok(Action::Send(self.options.password.with_zero()));
         }
+        self.request_key(CACHING_SHA2_KEY_REQUEST)
+    }
+
+    fn request_key(&mut self, request: u8) -> Result<Action> {
         if self.options.refuse_public_key {
             return Err(Error::Unsupported(
                 "the server asks for the password, but the connection is not encrypted and the server's \
@@ -345,7 +368,7 @@ impl Handshake {
             ));
         }
         self.state = State::PublicKey;
-        Ok(Action::Send(vec![0x02]))
+        Ok(Action::Send(vec![request]))
     }
 
     fn encrypt_password(&mut self, packet: &[u8]) -> Result<Action> {

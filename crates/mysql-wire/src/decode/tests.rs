@@ -195,7 +195,7 @@ fn text_that_is_no_text_is_an_error() {
 fn impossible_pairs_are_refused_when_the_plan_is_made() {
     for (source, declared) in [
         (SourceType::Text(crate::Charset::UTF8), LogicalType::Int),
-        (SourceType::Text(crate::Charset::named("cp850")), LogicalType::String),
+        (SourceType::Text(crate::Charset::named("klingon")), LogicalType::String),
         (SourceType::DateTime { fraction: 0 }, LogicalType::TimestampLtz(3)),
         (SourceType::Decimal { precision: 5, scale: 1 }, LogicalType::Int),
         (SourceType::Geometry, LogicalType::String),

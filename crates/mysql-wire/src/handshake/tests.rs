@@ -93,8 +93,19 @@ fn a_switch_answers_with_the_new_plugin_and_nonce() {
     let switch = b"\xfemysql_native_password\0abcdefghijabcdefghij\0";
     let scramble = scramble_native(b"abcdefghijabcdefghij", b"secret").unwrap();
     assert_eq!(sent(handshake.step(switch).unwrap()), scramble);
-    let error = handshake.step(b"\xfesha256_password\0x\0").unwrap_err().to_string();
-    assert!(error.contains("`sha256_password`"), "{error}");
+    let error = handshake.step(b"\xfeauthentication_ldap\0x\0").unwrap_err().to_string();
+    assert!(error.contains("`authentication_ldap`"), "{error}");
+}
+
+#[test]
+fn the_old_sha256_plugin_gets_the_password_encrypted() {
+    let mut handshake = handshake("secret", Encryption::Disabled);
+    sent(handshake.step(&greeting(CACHING_SHA2, false)).unwrap());
+    let switch = b"\xfesha256_password\0abcdefghijabcdefghij\0";
+    assert_eq!(sent(handshake.step(switch).unwrap()), [1]);
+    let packet = [&[1], KEY.as_bytes()].concat();
+    assert_eq!(sent(handshake.step(&packet).unwrap()).len(), 256);
+    assert_eq!(handshake.step(&[0, 0, 0, 2, 0, 0, 0]).unwrap(), Action::Done);
 }
 
 #[test]

@@ -304,6 +304,8 @@ mod tests {
             let ours = String::from_utf8(out).unwrap();
             let (wide, short) = (usize::from(precision), usize::from(scale));
             let theirs = Decimal::read_bin(&mut &packed[..], wide, short, false).unwrap().to_string();
+            // A negative zero is never stored.
+            prop_assume!(theirs.contains(|digit: char| ('1'..='9').contains(&digit)));
             prop_assert_eq!(&ours, &theirs);
             if precision <= 38 {
                 let number = packing.unscaled(&packed).unwrap();

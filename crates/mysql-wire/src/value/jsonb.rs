@@ -176,7 +176,7 @@ impl Writer<'_> {
                 b'\n' => b'n',
                 0x0c => b'f',
                 b'\r' => b'r',
-                0x00..0x1f => {
+                0x00..=0x1f => {
                     self.out.extend_from_slice(b"\\u00");
                     self.out.extend([hex_digit(byte >> 4), hex_digit(byte & 15)]);
                     continue;
@@ -263,13 +263,13 @@ fn unpack_time(packed: i64) -> i64 {
     if packed < 0 { -total } else { total }
 }
 
-/// Appends base64 with a line end after every 76 characters, as MySQL's encoder does.
+/// Appends base64 as MySQL does: with a line end, which is escaped, after every 76 characters.
 fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
     const LINE: usize = 76;
     let mut line = 0;
     for group in bytes.chunks(3) {
         if line == LINE {
-            out.push(b'\n');
+            out.extend_from_slice(b"\\n");
             line = 0;
         }
         let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
