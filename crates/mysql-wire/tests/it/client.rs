@@ -94,8 +94,9 @@ impl Client {
             .collect();
         let plan = ResultSetPlan::new(&source, declared, &zone()).unwrap();
         let mut builder = BatchBuilder::new(declared).unwrap();
-        let next = |packet| reply::parse_binary_row(packet).unwrap();
-        while let RowPacket::Row(row) = next(self.packets.next().unwrap()) {
+        while let RowPacket::Row(row) =
+            reply::parse_binary_row(self.packets.next().unwrap()).unwrap()
+        {
             plan.append(row, &mut builder).unwrap();
         }
         self.packets.send_command(&command::statement_close(prepared.statement_id)).unwrap();
