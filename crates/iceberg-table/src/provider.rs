@@ -9,7 +9,7 @@
 mod defaults;
 mod equality_filter;
 mod files;
-mod scalar;
+pub(crate) mod scalar;
 mod statistics;
 
 use std::sync::Arc;
@@ -319,8 +319,10 @@ impl IcebergTableProvider {
 }
 
 fn parquet_options(state: &dyn Session, schema: &Schema) -> TableParquetOptions {
-    let mut options = TableParquetOptions::default();
-    options.global = state.config_options().execution.parquet.clone();
+    let mut options = TableParquetOptions {
+        global: state.config_options().execution.parquet.clone(),
+        ..TableParquetOptions::default()
+    };
     // Filters are evaluated while decoding, so that other columns are only decoded for rows that
     // match. DataFusion decides by the table's types whether it can, but a struct of an old file may
     // turn out otherwise, and then rows would not be filtered at all.
@@ -359,4 +361,4 @@ fn without_metadata(schema: &Schema) -> ArrowSchemaRef {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -20,3 +20,5 @@ pub(crate) mod reader;
 pub(crate) mod value;
 
 pub(crate) use cache::FileCache;
+#[cfg(test)]
+pub(crate) use deletion_vector::encode as deletion_vector_blob;

@@ -192,6 +192,3 @@ fn time_text(millis: i64) -> String {
     let scalar = arrow::temporal_conversions::timestamp_ms_to_datetime(millis);
     scalar.map_or_else(|| format!("{millis} ms"), |time| format!("{time} UTC ({millis} ms)"))
 }
-
-#[cfg(test)]
-mod tests;

@@ -232,6 +232,3 @@ fn in_our_zone(field: &FieldRef) -> FieldRef {
     };
     Arc::new(Field::clone(field).with_data_type(data_type))
 }
-
-#[cfg(test)]
-mod tests;

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::io::FileIO;
 use iceberg::spec::{DataFileFormat, SnapshotRef};
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderBuilder, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
+};
 use parquet::arrow::{PARQUET_FIELD_ID_META_KEY, ProjectionMask};
 use roaring::RoaringTreemap;
 
@@ -215,7 +217,7 @@ fn read_positions(bytes: Bytes) -> Result<PositionsByFile, Cause> {
 
 /// The root column that has this field id, or this name if the file has no ids.
 pub(crate) fn column_index<T>(
-    builder: &parquet::arrow::arrow_reader::ArrowReaderBuilder<T>,
+    builder: &ArrowReaderBuilder<T>,
     id: i32,
     name: &str,
 ) -> Result<usize, Cause> {

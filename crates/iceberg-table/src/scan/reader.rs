@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl DataFileReader {
                 let mut buffer = vec![0; length];
                 file.read_exact_at(&mut buffer, range.start)
                     .map(|()| Bytes::from(buffer))
-                    .map_err(|error| Error::io("read", self.location.as_ref().as_ref(), error))
+                    .map_err(|error| self.io(error))
             }
             Source::Remote(reader) => reader.read(range).await.map_err(|error| self.storage(error)),
         };
@@ -108,10 +108,7 @@ impl DataFileReader {
             Ok(path) => match File::open(&path) {
                 Ok(file) => Ok(Source::Local(file)),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    Err(self.fail(Error::NotFound(format!(
-                        "data file {} of snapshot {} of table {} is missing",
-                        self.location, self.opener.snapshot_id, self.opener.table
-                    ))))
+                    Err(self.fail(Error::NotFound(format!("{} is missing", self.name()))))
                 }
                 Err(error) => Err(self.fail(Error::io("open", &path, error))),
             },
@@ -122,6 +119,18 @@ impl DataFileReader {
                 Ok(Source::Remote(reader.map_err(|error| self.fail(self.storage(error)))?))
             }
         }
+    }
+
+    fn io(&self, error: io::Error) -> Error {
+        if error.kind() == ErrorKind::UnexpectedEof {
+            return Error::corrupt(self.name(), "the file is shorter than the manifest says");
+        }
+        Error::io("read", self.location.as_ref().as_ref(), error)
+    }
+
+    fn name(&self) -> String {
+        let Self { opener, location, .. } = self;
+        format!("data file {location} of snapshot {} of table {}", opener.snapshot_id, opener.table)
     }
 
     fn storage(&self, error: iceberg::Error) -> Error {
@@ -160,13 +169,7 @@ impl DataFileReader {
     fn damaged(&self, error: ParquetError) -> ParquetError {
         match error {
             ParquetError::External(_) => error,
-            error => self.fail(Error::corrupt(
-                format!(
-                    "data file {} of snapshot {} of table {}",
-                    self.location, self.opener.snapshot_id, self.opener.table
-                ),
-                error,
-            )),
+            error => self.fail(Error::corrupt(self.name(), error)),
         }
     }
 }
