@@ -1,3 +1,5 @@
+//! Cells of every type, read as every declared type.
+
 use std::slice;
 
 use arrow::array::{Array, AsArray};

@@ -1,3 +1,5 @@
+//! Events as a server writes them, damaged ones, and any bytes.
+
 use mysql_common::binlog::EventStreamReader;
 use mysql_common::binlog::consts::BinlogVersion;
 use mysql_common::binlog::events::{EventData, GtidEvent as TheirGtid};

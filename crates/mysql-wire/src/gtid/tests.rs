@@ -1,3 +1,5 @@
+//! Sets of transactions, beside plain sets of numbers and `mysql_common`.
+
 use std::collections::BTreeSet;
 
 use mysql_common::packets::Sid;

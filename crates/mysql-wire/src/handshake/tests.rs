@@ -1,3 +1,5 @@
+//! Handshakes with a server that says what it is told to.
+
 use proptest::prelude::*;
 
 use super::*;

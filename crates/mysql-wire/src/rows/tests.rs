@@ -1,3 +1,5 @@
+//! Row images of random tables, beside `mysql_common`'s reader.
+
 use arrow::array::{Array, AsArray};
 use mysql_common::binlog::EventStreamReader;
 use mysql_common::binlog::consts::BinlogVersion;

@@ -6,6 +6,7 @@ use shardlake_change::{ChangeBatch, Column};
 use shardlake_mysql_wire::command::{self, DumpFlags, Parameter};
 use shardlake_mysql_wire::decode::{BatchBuilder, ResultSetPlan, ZoneOffset};
 use shardlake_mysql_wire::event::{Event, EventBody, EventReader};
+use shardlake_mysql_wire::gtid::GtidSet;
 use shardlake_mysql_wire::handshake::{Encryption, HandshakeOptions, Password, authenticate};
 use shardlake_mysql_wire::packet::PacketReader;
 use shardlake_mysql_wire::reply::{self, Head, RowPacket};
@@ -121,14 +122,24 @@ impl Client {
     }
 
     /// Hands every event of the binlog from its start on to `each`. The connection is used up.
-    pub(crate) fn dump(mut self, mut each: impl FnMut(&Event<'_>)) {
+    pub(crate) fn dump(mut self, each: impl FnMut(&Event<'_>)) {
         let files = self.text("SHOW BINARY LOGS");
         let file = String::from_utf8(files[0][0].clone().unwrap()).unwrap();
+        let flags = DumpFlags { non_blocking: true };
+        self.follow(&command::binlog_dump(4_321, &file, 4, flags), each);
+    }
+
+    /// Hands the events of the transactions that are not in a set to `each`.
+    pub(crate) fn dump_after(self, executed: &GtidSet, each: impl FnMut(&Event<'_>)) {
+        let flags = DumpFlags { non_blocking: true };
+        self.follow(&command::binlog_dump_gtid(4_321, executed, flags), each);
+    }
+
+    fn follow(mut self, dump: &[u8], mut each: impl FnMut(&Event<'_>)) {
         self.run("SET @source_binlog_checksum = 'CRC32', @master_binlog_checksum = 'CRC32'");
         self.packets.send_command(&command::register_replica(4_321, "wire-test")).unwrap();
         reply::parse_done(self.packets.next().unwrap()).unwrap();
-        let flags = DumpFlags { non_blocking: true };
-        self.packets.send_command(&command::binlog_dump(4_321, &file, 4, flags)).unwrap();
+        self.packets.send_command(dump).unwrap();
         let mut reader = EventReader::new();
         while let Some(event) = reader.read(self.packets.next().unwrap()).unwrap() {
             match &event.body {

@@ -5,5 +5,6 @@
 
 mod charsets;
 mod client;
+mod gtids;
 mod login;
 mod types;
