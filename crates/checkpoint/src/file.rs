@@ -30,6 +30,9 @@ pub struct Checkpoint {
 pub struct SinkResults {
     /// The sink's table.
     pub name: String,
+    /// The last epoch that was committed to the sink before, if it stores progress. A sink that says
+    /// something else now is not the one that this was written for.
+    pub before: Option<u64>,
     /// One result for each writer.
     pub results: Vec<WriteResult>,
 }
@@ -46,6 +49,7 @@ struct Header {
 #[derive(Serialize, Deserialize)]
 struct SinkHeader {
     name: String,
+    before: Option<u64>,
     results: Vec<ResultHeader>,
 }
 
@@ -120,7 +124,7 @@ impl Checkpoint {
                     committable: committable.to_vec(),
                 });
             }
-            sinks.push(SinkResults { name: sink.name, results });
+            sinks.push(SinkResults { name: sink.name, before: sink.before, results });
         }
         if !blobs.is_empty() {
             return Err("it is too long");
@@ -143,7 +147,7 @@ impl SinkHeader {
             size_bytes: result.size_bytes,
             committable_bytes: result.committable.len(),
         });
-        Self { name: sink.name.clone(), results: results.collect() }
+        Self { name: sink.name.clone(), before: sink.before, results: results.collect() }
     }
 }
 
@@ -173,8 +177,12 @@ pub(crate) mod tests {
             phase: Phase::Streaming,
             event_time_ms: Some(17),
             sinks: vec![
-                SinkResults { name: "a".to_owned(), results: results.collect() },
-                SinkResults { name: "b".to_owned(), results: vec![WriteResult::default()] },
+                SinkResults { name: "a".to_owned(), before: Some(2), results: results.collect() },
+                SinkResults {
+                    name: "b".to_owned(),
+                    before: None,
+                    results: vec![WriteResult::default()],
+                },
             ],
         }
     }
@@ -183,8 +191,8 @@ pub(crate) mod tests {
     fn the_format_is_pinned() {
         let bytes = checkpoint(3, &[b"blob"]).encode().unwrap();
         insta::assert_snapshot!(String::from_utf8_lossy(&bytes), @r#"
-        shardlake-checkpoint 1 8187bfd7 334
-        {"job_name":"orders","progress":{"epoch":3,"position":{"c.d.orders":{"db:3306":{"file":"b.1","offset":4}}},"fingerprint":"f"},"snapshot_phase":false,"event_time_ms":17,"sinks":[{"name":"a","results":[{"row_count":1,"size_bytes":2,"committable_bytes":4}]},{"name":"b","results":[{"row_count":0,"size_bytes":0,"committable_bytes":0}]}]}blob
+        shardlake-checkpoint 1 a8d022c9 359
+        {"job_name":"orders","progress":{"epoch":3,"position":{"c.d.orders":{"db:3306":{"file":"b.1","offset":4}}},"fingerprint":"f"},"snapshot_phase":false,"event_time_ms":17,"sinks":[{"name":"a","before":2,"results":[{"row_count":1,"size_bytes":2,"committable_bytes":4}]},{"name":"b","before":null,"results":[{"row_count":0,"size_bytes":0,"committable_bytes":0}]}]}blob
         "#);
     }
 

@@ -174,6 +174,7 @@ fn main() {
         source_names: vec!["source".to_owned()],
         lanes: vec![vec![("lane".to_owned(), source(batch(rows), transactions))]],
         sinks: vec![Arc::new(Nowhere)],
+        sink_epochs: Vec::new(),
         store: None,
         runtime: runtime.handle().clone(),
         control: Control::default(),

@@ -70,6 +70,7 @@ impl LaneName {
 pub(crate) struct CommitTarget {
     pub(crate) name: String,
     pub(crate) stores_progress: bool,
+    pub(crate) last_epoch: Option<u64>,
     pub(crate) opened: Arc<dyn OpenedSink>,
 }
 
@@ -168,6 +169,9 @@ impl CommitSeat {
             let outcome = commit_to_sink(&checkpoint, *index, committer.as_mut())?;
             if let Some(name) = outcome {
                 visible = true;
+                if let Some(sink) = self.sinks.get_mut(*index) {
+                    sink.last_epoch = Some(end.epoch);
+                }
                 let results = checkpoint.sinks.get(*index).map(|sink| sink.results.as_slice());
                 let results = results.unwrap_or_default();
                 let meter = shared.meters.sink(*index);
@@ -223,6 +227,7 @@ impl CommitSeat {
             .iter()
             .map(|sink| SinkResults {
                 name: sink.name.clone(),
+                before: sink.last_epoch.filter(|_| sink.stores_progress),
                 results: vec![WriteResult::default(); self.worker_count],
             })
             .collect();
@@ -260,7 +265,10 @@ fn commit_to_sink(
             debug!(job = checkpoint.job_name, table, epoch, commit = name, "committed epoch");
             Ok(Some(name))
         }
-        CommitOutcome::Empty | CommitOutcome::AlreadyCommitted => Ok(None),
+        CommitOutcome::Empty => Ok(None),
+        CommitOutcome::AlreadyCommitted => Err(Error::bug(format!(
+            "epoch {epoch} of table {table} was committed before it was written"
+        ))),
     }
 }
 

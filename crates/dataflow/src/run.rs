@@ -4,6 +4,7 @@
 //! panic in a worker is caught in that worker, becomes the run's failure, and ends the others: timely
 //! itself would leave them waiting for ever.
 
+use std::iter::repeat;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,6 +59,8 @@ pub struct Run {
     pub lanes: Vec<Vec<(String, EventReceiver)>>,
     /// The claimed sinks, in the plan's order.
     pub sinks: Vec<Arc<dyn OpenedSink>>,
+    /// For each sink the last epoch that it says was committed to it.
+    pub sink_epochs: Vec<Option<u64>>,
     /// Where checkpoints of a job with several sinks go.
     pub store: Option<Box<dyn CheckpointStore>>,
     /// The runtime in whose context writers and committers run.
@@ -188,7 +191,7 @@ pub fn run(run: Run) -> Result<End, Error> {
 }
 
 fn prepare(run: Run) -> (Parts, Arc<Shared>) {
-    let Run { plan, settings, start, source_names, lanes, sinks, store, .. } = run;
+    let Run { plan, settings, start, source_names, lanes, sinks, sink_epochs, store, .. } = run;
     let mut lane_names = Vec::new();
     let mut lane_sources = Vec::new();
     let mut receivers = Vec::new();
@@ -209,9 +212,12 @@ fn prepare(run: Run) -> (Parts, Arc<Shared>) {
         runtime: run.runtime,
         threads: Mutex::new(Vec::new()),
     });
-    let targets = plan.sinks.iter().zip(&sinks).map(|(planned, opened)| CommitTarget {
+    let sink_epochs = sink_epochs.into_iter().chain(repeat(None));
+    let targets = plan.sinks.iter().zip(&sinks).zip(sink_epochs);
+    let targets = targets.map(|((planned, opened), last_epoch)| CommitTarget {
         name: planned.name.to_string(),
         stores_progress: planned.sink.stores_progress(),
+        last_epoch,
         opened: Arc::clone(opened),
     });
     let seat = CommitSeat {

@@ -12,7 +12,7 @@ use shardlake_sql::plan::JobPlan;
 use tracing::{info, warn};
 
 use crate::JobStatus;
-use crate::folder::{Finished, JobFolder};
+use crate::folder::{Bounded, JobFolder};
 use crate::handle::JobRecord;
 use crate::recovery::{self, Beginning, Memory, RecoveryMode, SinkMemory};
 
@@ -30,6 +30,13 @@ pub(crate) struct Attempt {
 }
 
 type Lanes = Vec<(String, EventReceiver)>;
+
+/// The claimed sinks, where they stand, and where the job begins.
+struct Begun {
+    beginning: Beginning,
+    sinks: Vec<Arc<dyn OpenedSink>>,
+    sink_epochs: Vec<Option<u64>>,
+}
 
 impl Attempt {
     /// Creates or checks what is behind the sinks.
@@ -52,12 +59,17 @@ impl Attempt {
         }
         let sources = self.plan.sources.len();
         let spill = self.folder.spill_folders(attempt, sources).map_err(state_failure)?;
-        let (beginning, sinks) = self.begin()?;
+        let Begun { beginning, sinks, sink_epochs } = self.begin()?;
         let position = beginning.position.clone().unwrap_or_default();
         recovery::check_sources(&self.identity.name, &position, &self.source_names)?;
         if let Some(end) = self.wanted_end() {
             return Ok(end);
         }
+        let running = self.remembers_runs().then_some(Bounded::Running {
+            afresh: beginning.position.is_none(),
+            first_epoch: beginning.epoch,
+        });
+        self.folder.set_bounded(running.as_ref()).map_err(state_failure)?;
         let lanes = self.start_sources(&position, spill)?;
         self.record.update(|state| {
             if state.status != JobStatus::Cancelling {
@@ -74,18 +86,18 @@ impl Attempt {
             source_names: self.source_names.clone(),
             lanes,
             sinks,
+            sink_epochs,
             store: self.writes_checkpoints().then(|| Box::new(self.store()) as Box<_>),
             runtime: self.runtime.clone(),
             control: self.record.control.clone(),
             meters: self.record.meters.clone(),
             last: Arc::clone(&self.last),
         })?;
-        if end == End::Finished && self.stores_progress() {
+        if end == End::Finished && self.remembers_runs() {
             let epoch = self.last_epoch().unwrap_or(0).max(epoch - 1);
             let fingerprint = self.identity.fingerprint.clone();
-            self.folder
-                .set_finished(Some(&Finished { fingerprint, epoch }))
-                .map_err(state_failure)?;
+            let finished = Bounded::Finished { fingerprint, epoch };
+            self.folder.set_bounded(Some(&finished)).map_err(state_failure)?;
         }
         Ok(end)
     }
@@ -100,6 +112,12 @@ impl Attempt {
 
     fn stores_progress(&self) -> bool {
         self.plan.sinks.iter().any(|sink| sink.sink.stores_progress())
+    }
+
+    /// Whether it matters how far earlier runs came: the job ends by itself.
+    fn remembers_runs(&self) -> bool {
+        let mut sources = self.plan.sources.iter();
+        self.stores_progress() && sources.all(|source| source.source.is_bounded())
     }
 
     fn writes_checkpoints(&self) -> bool {
@@ -119,12 +137,8 @@ impl Attempt {
     }
 
     /// Finds where to begin and mends what a crash left between two commits.
-    fn begin(&self) -> Result<(Beginning, Vec<Arc<dyn OpenedSink>>), Error> {
+    fn begin(&self) -> Result<Begun, Error> {
         let mut claims = self.claim()?;
-        if self.stores_progress() && claims.iter().all(|claim| claim.progress.is_none()) {
-            // New tables: whatever ended before has nothing to do with them.
-            self.folder.set_finished(None).map_err(state_failure)?;
-        }
         let checkpoint = match self.writes_checkpoints() {
             true => self.store().load()?,
             false => None,
@@ -140,8 +154,10 @@ impl Attempt {
             // What was claimed before is older than what has just been committed.
             claims = self.claim()?;
         }
+        let epoch = |claim: &Claim| claim.progress.as_ref().map(|progress| progress.epoch);
+        let sink_epochs = claims.iter().map(epoch).collect();
         let sinks = claims.into_iter().map(|claim| Arc::from(claim.sink)).collect();
-        Ok((beginning, sinks))
+        Ok(Begun { beginning, sinks, sink_epochs })
     }
 
     fn remember(&self, claims: &[Claim], checkpoint: Option<Checkpoint>) -> Memory<'_> {
@@ -155,7 +171,7 @@ impl Attempt {
             fingerprint: &self.identity.fingerprint,
             sinks: sinks.collect(),
             checkpoint,
-            finished: self.folder.finished(),
+            bounded: self.folder.bounded(),
             last: self.last.lock().clone(),
         }
     }

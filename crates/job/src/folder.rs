@@ -1,4 +1,4 @@
-//! A job's folder below the state folder: `jobs/<name>/{checkpoint, finished, spill/}`.
+//! A job's folder below the state folder: `jobs/<name>/{checkpoint, bounded, spill/}`.
 //!
 //! Job names hold any character; what is not a letter, digit, `-` or `_` is written as `%xx`, and a
 //! long name is cut and told apart by its hash.
@@ -22,11 +22,25 @@ pub(crate) struct JobFolder {
     checkpoint: PathBuf,
 }
 
-/// Says that a bounded job has ended: what is committed up to this epoch is all of it.
+/// How far the last run of a bounded job came. A statement that has ended begins anew when it is run
+/// again; one that a crash cut off goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Finished {
-    pub(crate) fingerprint: String,
-    pub(crate) epoch: u64,
+#[serde(tag = "state", rename_all = "lowercase")]
+pub(crate) enum Bounded {
+    /// It was started and did not report its end.
+    Running {
+        /// Whether it read its sources from the beginning.
+        afresh: bool,
+        /// Its first epoch.
+        first_epoch: u64,
+    },
+    /// It has ended.
+    Finished {
+        /// Its fingerprint.
+        fingerprint: String,
+        /// Its last epoch: what is committed up to there is all of it.
+        epoch: u64,
+    },
 }
 
 impl JobFolder {
@@ -71,17 +85,17 @@ impl JobFolder {
         folders.collect()
     }
 
-    /// What is known of a bounded job that ended; nothing if that cannot be read.
-    pub(crate) fn finished(&self) -> Option<Finished> {
-        let bytes = fs::read(self.path.join("finished")).ok()?;
+    /// What is known of the last run of a bounded job; nothing if that cannot be read.
+    pub(crate) fn bounded(&self) -> Option<Bounded> {
+        let bytes = fs::read(self.path.join("bounded")).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// Keeps or forgets that a bounded job has ended.
-    pub(crate) fn set_finished(&self, finished: Option<&Finished>) -> Result<(), Error> {
-        let path = self.path.join("finished");
-        let outcome = match finished {
-            Some(finished) => self.write_finished(&path, finished),
+    /// Keeps or forgets how far a bounded job came.
+    pub(crate) fn set_bounded(&self, bounded: Option<&Bounded>) -> Result<(), Error> {
+        let path = self.path.join("bounded");
+        let outcome = match bounded {
+            Some(bounded) => self.write_bounded(&path, bounded),
             None => match fs::remove_file(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
                 other => other,
@@ -90,11 +104,11 @@ impl JobFolder {
         outcome.map_err(|source| Error::StateFolder { path, source })
     }
 
-    fn write_finished(&self, path: &Path, finished: &Finished) -> io::Result<()> {
+    fn write_bounded(&self, path: &Path, bounded: &Bounded) -> io::Result<()> {
         fs::create_dir_all(&self.path)?;
         let beside = path.with_extension("tmp");
         let mut file = File::create(&beside)?;
-        file.write_all(&serde_json::to_vec(finished)?)?;
+        file.write_all(&serde_json::to_vec(bounded)?)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;
         File::open(&self.path)?.sync_all()
@@ -138,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn spill_files_do_not_survive_and_the_end_is_remembered() {
+    fn spill_files_do_not_survive_and_the_last_run_is_remembered() {
         let state = tempfile::tempdir().unwrap();
         let folder = JobFolder::new(state.path(), "job", None);
         let first = folder.spill_folders(1, 2).unwrap();
@@ -147,12 +161,15 @@ mod tests {
         assert!(!fs::exists(&first[1]).unwrap());
         assert!(second.iter().all(|path| fs::exists(path).unwrap()));
 
-        assert_eq!(folder.finished(), None);
-        let finished = Finished { fingerprint: "f".to_owned(), epoch: 3 };
-        folder.set_finished(Some(&finished)).unwrap();
-        assert_eq!(folder.finished(), Some(finished));
-        folder.set_finished(None).unwrap();
-        folder.set_finished(None).unwrap();
-        assert_eq!(folder.finished(), None);
+        assert_eq!(folder.bounded(), None);
+        let running = Bounded::Running { afresh: true, first_epoch: 1 };
+        let finished = Bounded::Finished { fingerprint: "f".to_owned(), epoch: 3 };
+        for bounded in [running, finished] {
+            folder.set_bounded(Some(&bounded)).unwrap();
+            assert_eq!(folder.bounded(), Some(bounded));
+        }
+        folder.set_bounded(None).unwrap();
+        folder.set_bounded(None).unwrap();
+        assert_eq!(folder.bounded(), None);
     }
 }

@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use shardlake_checkpoint::Checkpoint;
+use shardlake_checkpoint::{Checkpoint, SinkResults};
 use shardlake_connector::{Error, JobPosition, OptionKind, OptionSpec, Options, Progress};
 use shardlake_dataflow::FINISHED_KEY;
 
-use crate::folder::Finished;
+use crate::folder::Bounded;
 
 /// What is done with stored positions.
 pub(crate) const RECOVERY_MODE: OptionSpec = OptionSpec::new(
@@ -66,7 +66,7 @@ pub(crate) struct Memory<'a> {
     pub(crate) fingerprint: &'a str,
     pub(crate) sinks: Vec<SinkMemory>,
     pub(crate) checkpoint: Option<Checkpoint>,
-    pub(crate) finished: Option<Finished>,
+    pub(crate) bounded: Option<Bounded>,
     /// The last commit of an earlier run in this process.
     pub(crate) last: Option<Progress>,
 }
@@ -97,7 +97,7 @@ pub(crate) fn decide(memory: &Memory<'_>, mode: RecoveryMode) -> Result<Beginnin
         None => (Vec::new(), common_progress(memory, mode)?),
     };
     let Some(target) = target else { return Ok(afresh(missing)) };
-    if is_finished(target, memory.finished.as_ref()) {
+    if is_over(target, memory.bounded.as_ref()) {
         return Ok(afresh(missing));
     }
     if target.fingerprint != memory.fingerprint {
@@ -119,19 +119,25 @@ pub(crate) fn refused(job_name: &str, reason: &str) -> Error {
     ))
 }
 
-/// Whether a checkpoint is of this job and not older than what its sinks have.
+/// Whether a checkpoint was written by this job for these sinks: each that stores progress has the
+/// checkpoint's epoch or still stands where it stood before. A table that was dropped, restored or
+/// written by the job from another state folder stands elsewhere.
 fn fits(checkpoint: &Checkpoint, memory: &Memory<'_>) -> bool {
-    let names = || memory.sinks.iter().map(|sink| sink.name.as_str());
-    let stored = memory.sinks.iter().filter_map(|sink| sink.progress.as_ref());
+    let same_sinks = checkpoint.sinks.len() == memory.sinks.len();
+    let fits = |(sink, made): (&SinkMemory, &SinkResults)| {
+        let stands = sink.progress.as_ref().map(|progress| progress.epoch);
+        let expected = [made.before, Some(checkpoint.progress.epoch)];
+        sink.name == made.name && (!sink.stores_progress || expected.contains(&stands))
+    };
     checkpoint.job_name == memory.job_name
-        && checkpoint.sinks.iter().map(|sink| sink.name.as_str()).eq(names())
-        && stored.map(|progress| progress.epoch).max() <= Some(checkpoint.progress.epoch)
+        && same_sinks
+        && memory.sinks.iter().zip(&checkpoint.sinks).all(fits)
 }
 
 /// The sinks that may lack the checkpoint's epoch and have something to commit in it.
 fn missing_sinks(checkpoint: &Checkpoint, memory: &Memory<'_>) -> Vec<usize> {
     let epoch = checkpoint.progress.epoch;
-    let has_it = |sink: &SinkMemory| sink.progress.as_ref().is_some_and(|p| p.epoch >= epoch);
+    let has_it = |sink: &SinkMemory| sink.progress.as_ref().is_some_and(|p| p.epoch == epoch);
     // Sinks without progress are committed first: if any other has the epoch, they have it.
     let any_has_it = memory.sinks.iter().any(has_it);
     let sinks = memory.sinks.iter().zip(&checkpoint.sinks).enumerate();
@@ -177,11 +183,19 @@ fn common_progress<'a>(
     }
 }
 
-fn is_finished(progress: &Progress, finished: Option<&Finished>) -> bool {
-    progress.position.contains_key(FINISHED_KEY)
-        || finished.is_some_and(|finished| {
-            finished.fingerprint == progress.fingerprint && progress.epoch <= finished.epoch
-        })
+/// Whether what was committed belongs to a bounded job that is over, so that this one begins anew.
+///
+/// The sink alone cannot say so: its last commit may be there although the job was cut off before it
+/// reported its end, and then the user who runs it again wants it to go on.
+fn is_over(stored: &Progress, last_run: Option<&Bounded>) -> bool {
+    let marked = stored.position.contains_key(FINISHED_KEY);
+    match last_run {
+        Some(Bounded::Running { afresh, first_epoch }) => *afresh && stored.epoch < *first_epoch,
+        Some(Bounded::Finished { fingerprint, epoch }) => {
+            marked || (*fingerprint == stored.fingerprint && stored.epoch <= *epoch)
+        }
+        None => marked,
+    }
 }
 
 /// The stored lanes of one source; refused if the source does not read one of them.

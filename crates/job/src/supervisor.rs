@@ -175,11 +175,10 @@ impl Supervisor {
                     return end(&self.record, JobStatus::Failed, Some(failure.report()));
                 }
             }
-            self.attempt.mode = match self.attempt.mode {
-                // Only the first start is fresh: later ones continue what it began.
-                RecoveryMode::Fresh => RecoveryMode::Exact,
-                mode @ (RecoveryMode::Exact | RecoveryMode::Replay) => mode,
-            };
+            if self.attempt.last_epoch().is_some() && self.attempt.mode == RecoveryMode::Fresh {
+                // What has been committed since the fresh start is not done again.
+                self.attempt.mode = RecoveryMode::Exact;
+            }
         }
     }
 }

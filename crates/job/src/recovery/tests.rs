@@ -30,20 +30,22 @@ fn memory(sinks: Vec<SinkMemory>) -> Memory<'static> {
         fingerprint: OURS,
         sinks,
         checkpoint: None,
-        finished: None,
+        bounded: None,
         last: None,
     }
 }
 
-/// A checkpoint in which each named sink has something to commit if the flag says so.
-fn checkpoint(epoch: u64, sinks: &[(&str, bool)]) -> Checkpoint {
+/// A checkpoint in which each named sink stood at an epoch before and has something to commit if the
+/// flag says so.
+fn checkpoint(epoch: u64, sinks: &[(&str, Option<u64>, bool)]) -> Checkpoint {
     let results = |something: bool| WriteResult {
         row_count: u64::from(something),
         size_bytes: 0,
         committable: if something { vec![1] } else { Vec::new() },
     };
-    let sinks = sinks.iter().map(|(name, something)| SinkResults {
+    let sinks = sinks.iter().map(|(name, before, something)| SinkResults {
         name: (*name).to_owned(),
+        before: *before,
         results: vec![results(*something)],
     });
     Checkpoint {
@@ -96,29 +98,49 @@ fn the_position_of_another_query_is_refused_with_the_ways_out() {
     );
 }
 
+const ANEW: &str = "epoch 5 from the beginning, commit first to []";
+const GOES_ON: &str = r#"epoch 5 from {"$finished":{},"s":{"db:3306":4}}, commit first to []"#;
+
+/// A sink that holds the last commit of a bounded job.
+fn ended(fingerprint: &str, bounded: Option<Bounded>) -> Memory<'static> {
+    let mut progress = progress(4, fingerprint);
+    progress.position.insert(FINISHED_KEY.to_owned(), BTreeMap::new());
+    Memory { bounded, ..memory(vec![sink("a", Some(progress))]) }
+}
+
 #[test]
 fn a_bounded_job_that_ended_begins_anew_whatever_its_query() {
-    let mut marked = progress(4, "other");
-    marked.position.insert(FINISHED_KEY.to_owned(), BTreeMap::new());
-    assert_eq!(
-        exact(&memory(vec![sink("a", Some(marked))])),
-        "epoch 5 from the beginning, commit first to []"
-    );
+    // In another state folder the sink's word is enough.
+    assert_eq!(exact(&ended("other", None)), ANEW);
+    let finished = |fingerprint: &str, epoch| {
+        Some(Bounded::Finished { fingerprint: fingerprint.to_owned(), epoch })
+    };
+    assert_eq!(exact(&ended("other", finished("other", 4))), ANEW);
 
-    let mut noted = memory(vec![sink("a", Some(progress(4, "other")))]);
-    noted.finished = Some(Finished { fingerprint: "other".to_owned(), epoch: 4 });
-    assert_eq!(exact(&noted), "epoch 5 from the beginning, commit first to []");
+    // The last epoch may have been empty and so not marked in the sink.
+    let mut unmarked = memory(vec![sink("a", Some(progress(4, "other")))]);
+    unmarked.bounded = finished("other", 6);
+    assert_eq!(exact(&unmarked), ANEW);
     // An epoch past the noted end belongs to a later job that has not ended.
-    noted.sinks = vec![sink("a", Some(progress(5, OURS)))];
-    noted.finished = Some(Finished { fingerprint: OURS.to_owned(), epoch: 4 });
-    assert_eq!(exact(&noted), r#"epoch 6 from {"s":{"db:3306":5}}, commit first to []"#);
+    unmarked.sinks = vec![sink("a", Some(progress(7, OURS)))];
+    unmarked.bounded = finished(OURS, 6);
+    assert_eq!(exact(&unmarked), r#"epoch 8 from {"s":{"db:3306":7}}, commit first to []"#);
+}
+
+#[test]
+fn a_bounded_job_that_was_cut_off_after_its_last_commit_goes_on() {
+    let running = |afresh, first_epoch| Some(Bounded::Running { afresh, first_epoch });
+    assert_eq!(exact(&ended(OURS, running(true, 3))), GOES_ON);
+    assert_eq!(exact(&ended(OURS, running(false, 5))), GOES_ON);
+    // It was run once more and cut off before it committed anything: the run before had ended.
+    assert_eq!(exact(&ended(OURS, running(true, 5))), ANEW);
 }
 
 #[test]
 fn a_crash_between_two_commits_is_mended_from_the_checkpoint() {
     let mut crashed =
         memory(vec![sink("a", Some(progress(7, OURS))), sink("b", Some(progress(6, OURS)))]);
-    crashed.checkpoint = Some(checkpoint(7, &[("a", true), ("b", true)]));
+    crashed.checkpoint = Some(checkpoint(7, &[("a", Some(6), true), ("b", Some(6), true)]));
     assert_eq!(exact(&crashed), r#"epoch 8 from {"s":{"db:3306":7}}, commit first to [1]"#);
 }
 
@@ -126,14 +148,14 @@ fn a_crash_between_two_commits_is_mended_from_the_checkpoint() {
 fn a_sink_without_anything_in_the_epoch_lacks_nothing() {
     let mut crashed =
         memory(vec![sink("a", Some(progress(7, OURS))), sink("b", Some(progress(2, OURS)))]);
-    crashed.checkpoint = Some(checkpoint(7, &[("a", true), ("b", false)]));
+    crashed.checkpoint = Some(checkpoint(7, &[("a", Some(6), true), ("b", Some(2), false)]));
     assert_eq!(exact(&crashed), r#"epoch 8 from {"s":{"db:3306":7}}, commit first to []"#);
 }
 
 #[test]
 fn a_sink_that_remembers_nothing_gets_the_epoch_again_unless_another_proves_that_it_has_it() {
     let mut crashed = memory(vec![plain_sink("a"), sink("b", Some(progress(6, OURS)))]);
-    crashed.checkpoint = Some(checkpoint(7, &[("a", true), ("b", true)]));
+    crashed.checkpoint = Some(checkpoint(7, &[("a", None, true), ("b", Some(6), true)]));
     assert_eq!(exact(&crashed), r#"epoch 8 from {"s":{"db:3306":7}}, commit first to [0, 1]"#);
     crashed.sinks = vec![plain_sink("a"), sink("b", Some(progress(7, OURS)))];
     assert_eq!(exact(&crashed), r#"epoch 8 from {"s":{"db:3306":7}}, commit first to []"#);
@@ -151,9 +173,9 @@ fn sinks_at_different_epochs_without_a_fitting_checkpoint_are_refused() {
         r#"epoch 8 from {"s":{"db:3306":6}}, commit first to []"#
     );
     // A checkpoint that is older than a sink's epoch, or of another job, does not count.
-    lost.checkpoint = Some(checkpoint(6, &[("a", true), ("b", true)]));
+    lost.checkpoint = Some(checkpoint(6, &[("a", Some(5), true), ("b", Some(5), true)]));
     assert_eq!(exact(&lost), refusal);
-    lost.checkpoint = Some(checkpoint(9, &[("a", true)]));
+    lost.checkpoint = Some(checkpoint(9, &[("a", Some(7), true)]));
     assert_eq!(exact(&lost), refusal);
     // One sink has nothing at all: replay begins at the beginning.
     lost.sinks = vec![sink("a", Some(progress(7, OURS))), sink("b", None)];
@@ -179,4 +201,14 @@ fn lanes_and_sources_that_are_gone_are_refused() {
     let error = check_sources("job", &stored, &["t".to_owned()]).unwrap_err();
     assert!(error.to_string().contains("names source s"), "{error}");
     check_sources("job", &stored, &["s".to_owned()]).unwrap();
+}
+
+#[test]
+fn a_checkpoint_of_tables_that_were_dropped_is_not_used() {
+    let mut dropped = memory(vec![sink("a", None), sink("b", None)]);
+    dropped.checkpoint = Some(checkpoint(7, &[("a", Some(6), true), ("b", Some(5), true)]));
+    assert_eq!(exact(&dropped), "epoch 1 from the beginning, commit first to []");
+    // Before the first commit of all, the sinks stand nowhere either.
+    dropped.checkpoint = Some(checkpoint(1, &[("a", None, true), ("b", None, true)]));
+    assert_eq!(exact(&dropped), r#"epoch 2 from {"s":{"db:3306":1}}, commit first to [0, 1]"#);
 }

@@ -1,7 +1,7 @@
 //! A resubmitted job goes on where its sink stands.
 
 use shardlake_job::JobStatus;
-use shardlake_testkit::{MemorySink, ScriptSource};
+use shardlake_testkit::{MemorySink, ScriptSource, SinkFailure};
 
 use crate::harness::{Plan, ends, expected, filled, jobs, lines_of, submit, until};
 
@@ -100,4 +100,16 @@ fn a_bounded_statement_that_ended_may_be_run_again() {
         ends(&job, JobStatus::Finished);
         assert_eq!(lines_of(&sink.text(), 1).len(), round * 6);
     }
+}
+
+#[test]
+fn a_bounded_statement_that_fails_after_its_last_commit_does_not_begin_anew() {
+    let state = tempfile::tempdir().unwrap();
+    let sink = MemorySink::default();
+    sink.fail(SinkFailure::AfterCommit(0));
+    let source = filled(ScriptSource::bounded(&["a"]), &A, 1);
+    let job = submit(&jobs(state.path()), Plan::new(&[&source], &sink));
+    ends(&job, JobStatus::Finished);
+    assert_eq!(job.counters().restarts, 1);
+    assert_eq!(lines_of(&sink.text(), 1), expected(1, 2, 3));
 }
