@@ -113,7 +113,11 @@ impl Committer {
         let mut pending = PendingSnapshot::new(delta);
         for _ in 0..ATTEMPTS {
             match self.try_publish(&mut pending).await {
-                Err(Error::Conflict { .. }) => self.rebase().await?,
+                Err(Error::Conflict { .. }) => {
+                    if self.rebase(&pending).await? {
+                        return Ok(pending.snapshot_id);
+                    }
+                }
                 other => return other,
             }
         }
@@ -151,13 +155,18 @@ impl Committer {
         Ok(pending.snapshot_id)
     }
 
-    /// Goes on from what other writers have committed meanwhile.
-    async fn rebase(&mut self) -> Result<(), Error> {
+    /// Goes on from what other writers have committed meanwhile. True if the pending snapshot is among
+    /// it: then it was committed, and only the answer was lost.
+    async fn rebase(&mut self, pending: &PendingSnapshot) -> Result<bool, Error> {
         let newer = self.catalog.load(self.table.name()).await?;
         rebase::check(&self.table, &newer, &self.writer).await?;
         self.manifests = Manifests::load(&newer).await?;
         self.table = newer;
-        Ok(())
+        let is_committed = self.table.metadata().snapshot_by_id(pending.snapshot_id).is_some();
+        if let (true, Some(progress)) = (is_committed, &pending.delta.progress) {
+            self.progress = Some(progress.clone());
+        }
+        Ok(is_committed)
     }
 }
 

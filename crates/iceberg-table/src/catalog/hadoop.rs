@@ -181,8 +181,13 @@ impl Catalog for HadoopCatalog {
         }
         let path = Self::link(name, &dir, next, &metadata)?;
         if hint(&dir).is_some_and(|hint| hint > next) {
-            fs::remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
-            return Err(conflict());
+            // Either others have gone on from it already, or it was made in the place of a version
+            // that had been deleted; then nobody has seen it.
+            let newest = self.load(name).await?;
+            if !descends_from(newest.metadata(), &metadata, utf8(&path)?) {
+                fs::remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
+                return Err(conflict());
+            }
         }
         write_hint(&dir, next);
         if properties::DELETE_OLD_METADATA.read(metadata.properties())? {
@@ -190,6 +195,13 @@ impl Catalog for HadoopCatalog {
         }
         Table::try_new(name.clone(), metadata, utf8(&path)?.to_owned(), self.file_io.clone())
     }
+}
+
+/// Whether `newest` was made from `older`, which is in the file `location`.
+fn descends_from(newest: &TableMetadata, older: &TableMetadata, location: &str) -> bool {
+    let has_snapshot = |id| newest.snapshot_by_id(id).is_some();
+    newest.metadata_log().iter().any(|entry| entry.metadata_file == location)
+        || older.current_snapshot_id().is_some_and(has_snapshot)
 }
 
 fn new_metadata(location: &str, creation: &TableCreation) -> Result<TableMetadata, Error> {

@@ -174,6 +174,12 @@ impl DeltaWriter {
         }
     }
 
+    /// What the writers of all workers share.
+    #[must_use]
+    pub const fn shared(&self) -> &Arc<WriterShared> {
+        &self.shared
+    }
+
     /// Takes changes that belong to `epoch`. Columns are found by name; integers are widened to the
     /// table's types.
     ///

@@ -63,6 +63,25 @@ fn epochs_may_overlap() {
 }
 
 #[test]
+fn writers_of_several_workers_share_one_index() {
+    let lake = Lake::new();
+    let mut first = Run::start(&lake, DeltaWriterOptions::default());
+    let mut second = DeltaWriter::new(Arc::clone(first.writer.shared()), 1);
+    first.writer.write(1, changelog("+I 1 | a\n+I 3 | c")).unwrap();
+    second.write(1, changelog("+I 2 | b\n+I 4 | d")).unwrap();
+    let mut files = first.writer.close_epoch(1).unwrap();
+    files.append(second.close_epoch(1).unwrap());
+    first.commit(1, files).unwrap();
+    // Which worker a key comes to may change from one epoch to the next.
+    second.write(2, changelog("-U 1 | a\n+U 1 | e")).unwrap();
+    first.writer.write(2, changelog("-D 4 | d")).unwrap();
+    let mut files = first.writer.close_epoch(2).unwrap();
+    files.append(second.close_epoch(2).unwrap());
+    first.commit(2, files).unwrap();
+    assert_eq!(lake.rows(), ["1 | e", "2 | b", "3 | c"]);
+}
+
+#[test]
 fn a_key_whose_changes_come_in_the_wrong_order_of_epochs_is_refused() {
     let lake = Lake::new();
     let mut run = Run::start(&lake, DeltaWriterOptions::default());
@@ -126,7 +145,6 @@ fn files_that_were_not_closed_are_removed() {
         if count() == 1 {
             return;
         }
-        std::thread::yield_now();
         std::thread::park_timeout(std::time::Duration::from_millis(5));
     }
     panic!("{} files", count());
