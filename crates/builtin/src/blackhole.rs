@@ -9,7 +9,7 @@ use shardlake_connector::{
     TableDefinition, WriteResult,
 };
 
-use crate::forgetful;
+use crate::forgetful::forgetful_claim;
 
 /// Makes `blackhole` sinks.
 pub struct BlackholeFactory;
@@ -46,7 +46,7 @@ impl Sink for Blackhole {
     }
 
     async fn open(&self, _job: &JobIdentity) -> Result<Claim, Error> {
-        Ok(forgetful::claim(|_, _| Box::new(DropRows { row_count: 0 })))
+        Ok(forgetful_claim(|_, _| Box::new(DropRows { row_count: 0 })))
     }
 }
 

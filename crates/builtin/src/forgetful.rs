@@ -29,8 +29,9 @@ impl SinkCommitter for NothingToCommit {
     }
 }
 
-/// The claim of a sink that remembers nothing.
-pub(crate) fn claim(
+/// The claim of a sink that remembers nothing. `make_writer` makes the writer of a worker, given its number and how
+/// many there are.
+pub fn forgetful_claim(
     make_writer: impl Fn(usize, usize) -> Box<dyn SinkWriter> + Send + Sync + 'static,
 ) -> Claim {
     let sink = Box::new(Forgetful { make_writer: Box::new(make_writer) });

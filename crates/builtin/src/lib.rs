@@ -8,4 +8,5 @@ mod print;
 
 pub use blackhole::BlackholeFactory;
 pub use datagen::DatagenFactory;
+pub use forgetful::forgetful_claim;
 pub use print::PrintFactory;

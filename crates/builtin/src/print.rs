@@ -13,7 +13,7 @@ use shardlake_connector::{
     SinkWriter, TableDefinition, WriteResult,
 };
 
-use crate::forgetful;
+use crate::forgetful::forgetful_claim;
 
 const IDENTIFIER: OptionSpec = OptionSpec::new(
     "print-identifier",
@@ -80,7 +80,7 @@ impl Sink for Print {
 
     async fn open(&self, _job: &JobIdentity) -> Result<Claim, Error> {
         let (identifier, standard_error) = (self.identifier.clone(), self.standard_error);
-        Ok(forgetful::claim(move |worker, worker_count| {
+        Ok(forgetful_claim(move |worker, worker_count| {
             let prefix = prefix(&identifier, worker, worker_count);
             Box::new(PrintRows { prefix, standard_error, row_count: 0 })
         }))

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use shardlake_builtin::forgetful_claim;
 use shardlake_change::ChangeBatch;
 use shardlake_connector::{
-    ChangelogMode, Claim, CommitOutcome, CommitRequest, Error, JobIdentity, OpenedSink, Sink,
-    SinkCommitter, SinkWriter, WriteResult,
+    ChangelogMode, Claim, Error, JobIdentity, Sink, SinkWriter, WriteResult,
 };
 use shardlake_sql::diagnostic::Diagnostic;
 use tokio::sync::mpsc::Sender;
@@ -39,22 +39,8 @@ impl Sink for CollectSink {
     }
 
     async fn open(&self, _job: &JobIdentity) -> Result<Claim, Error> {
-        let sink = Box::new(Collecting { sender: self.sender.clone() });
-        Ok(Claim { sink, progress: None, generation: 1 })
-    }
-}
-
-struct Collecting {
-    sender: Sender<Delivery>,
-}
-
-impl OpenedSink for Collecting {
-    fn writer(&self, _worker: usize, _worker_count: usize) -> Result<Box<dyn SinkWriter>, Error> {
-        Ok(Box::new(Forward { sender: self.sender.clone(), row_count: 0 }))
-    }
-
-    fn committer(&self) -> Result<Box<dyn SinkCommitter>, Error> {
-        Ok(Box::new(NothingToCommit))
+        let sender = self.sender.clone();
+        Ok(forgetful_claim(move |_, _| Box::new(Forward { sender: sender.clone(), row_count: 0 })))
     }
 }
 
@@ -74,13 +60,5 @@ impl SinkWriter for Forward {
     fn close_epoch(&mut self, _epoch: u64) -> Result<WriteResult, Error> {
         let row_count = std::mem::take(&mut self.row_count);
         Ok(WriteResult { row_count, ..WriteResult::default() })
-    }
-}
-
-struct NothingToCommit;
-
-impl SinkCommitter for NothingToCommit {
-    fn commit(&mut self, _request: &CommitRequest) -> Result<CommitOutcome, Error> {
-        Ok(CommitOutcome::Empty)
     }
 }

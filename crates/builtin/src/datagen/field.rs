@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray,
-    Float64Array, Int64Array, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
-    new_null_array,
+    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array,
+    Int64Array, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::compute::cast;
 use rand::Rng;
@@ -20,8 +19,18 @@ const DAY_MICROS: i64 = 86_400_000_000;
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Random { min: f64, max: f64, length: usize, var_len: bool, max_past_ms: u64 },
+    Random(RandomSpec),
     Sequence { start: i64, end: i64 },
+}
+
+/// The bounds of random values.
+#[derive(Clone, Debug)]
+struct RandomSpec {
+    min: f64,
+    max: f64,
+    length: usize,
+    var_len: bool,
+    max_past_ms: u64,
 }
 
 /// Makes the values of one column.
@@ -102,20 +111,21 @@ impl FieldGenerator {
                     )));
                 }
                 let length = option(name, options, "length", |text| text.parse().ok())?;
-                Kind::Random {
+                Kind::Random(RandomSpec {
                     min,
                     max,
                     length: length.unwrap_or_else(|| default_length(data_type)),
                     var_len: option(name, options, "var-len", |text| text.parse().ok())?
                         .unwrap_or(false),
                     max_past_ms: option(name, options, "max-past", parse_duration_ms)?.unwrap_or(0),
-                }
+                })
             }
             "sequence" => {
                 let bound = |key: &str| {
                     option(name, options, key, |text| text.parse::<i64>().ok())?.ok_or_else(|| {
                         Error::job(format!(
-                            "Could not find required property 'fields.{name}.{key}' for sequence generator."
+                            "Could not find required property 'fields.{name}.{key}' for sequence \
+                             generator."
                         ))
                     })
                 };
@@ -125,7 +135,8 @@ impl FieldGenerator {
             }
             other => {
                 return Err(Error::job(format!(
-                    "Invalid value for option 'fields.{name}.kind'. Supported values are [random, sequence], but was: {other}"
+                    "Invalid value for option 'fields.{name}.kind'. Supported values are [random, \
+                     sequence], but was: {other}"
                 )));
             }
         };
@@ -136,7 +147,7 @@ impl FieldGenerator {
     /// How many rows a sequence has; `None` for random values.
     pub(super) fn row_limit(&self) -> Option<u64> {
         match self.kind {
-            Kind::Random { .. } => None,
+            Kind::Random(_) => None,
             Kind::Sequence { start, end } => {
                 let rows = i128::from(end) - i128::from(start) + 1;
                 Some(u64::try_from(rows.max(0)).unwrap_or(u64::MAX))
@@ -155,78 +166,41 @@ impl FieldGenerator {
                 // A value that does not fit the declared type is NULL, as a cast in SQL would fail.
                 cast(&values, &target).unwrap_or_else(|_| new_null_array(&target, rows))
             }
-            Kind::Random { .. } => self.random_values(rows, random),
+            Kind::Random(spec) => self.random_values(spec, rows, random),
         }
     }
 
-    fn random_values(&self, rows: usize, random: &mut SmallRng) -> ArrayRef {
-        let Kind::Random { min, max, length, var_len, max_past_ms } = self.kind else {
-            return new_null_array(&self.data_type.to_arrow(), rows);
-        };
-        let null_rate = self.null_rate;
+    fn random_values(&self, spec: &RandomSpec, rows: usize, random: &mut SmallRng) -> ArrayRef {
         let target = self.data_type.to_arrow();
-        macro_rules! values {
-            ($array:ty, $value:expr) => {{
-                let make = $value;
-                let values: $array = (0..rows)
-                    .map(|_| {
-                        (null_rate == 0.0 || random.random::<f64>() >= null_rate)
-                            .then(|| make(random))
-                    })
-                    .collect();
-                Arc::new(values) as ArrayRef
-            }};
-        }
-        let whole = move |random: &mut SmallRng| whole_between(min, max, random);
-        let past = move |random: &mut SmallRng| {
-            let back = if max_past_ms == 0 { 0 } else { random.random_range(0..=max_past_ms) };
-            now_micros() - i64::try_from(back).unwrap_or(0) * 1_000
-        };
+        let mut draw = Draw { rows, null_rate: self.null_rate, random };
         let array = match &self.data_type {
-            LogicalType::Boolean => values!(BooleanArray, |random: &mut SmallRng| random.random()),
+            LogicalType::Boolean => draw.array::<BooleanArray, _>(|random| random.random()),
             LogicalType::TinyInt
             | LogicalType::SmallInt
             | LogicalType::Int
-            | LogicalType::BigInt => values!(Int64Array, whole),
+            | LogicalType::BigInt => draw.array::<Int64Array, _>(|random| spec.whole(random)),
             LogicalType::Float | LogicalType::Double => {
-                values!(Float64Array, move |random: &mut SmallRng| min
-                    + (max - min) * random.random::<f64>())
+                draw.array::<Float64Array, _>(|random| spec.fraction(random))
             }
             LogicalType::Decimal { precision, scale } => {
-                let values = values!(Decimal128Array, |random: &mut SmallRng| {
-                    i128::from(random.random_range(0..10_i64.pow(u32::from((*precision).min(18)))))
-                });
-                return with_decimal_type(&values, *precision, *scale);
+                let digits = draw.array::<Decimal128Array, _>(|random| digits(*precision, random));
+                return with_decimal_type(&digits, *precision, *scale);
             }
             LogicalType::Char(_) | LogicalType::VarChar(_) | LogicalType::String => {
-                values!(StringArray, move |random: &mut SmallRng| hex_text(
-                    pick_length(length, var_len, random),
-                    random
-                ))
+                draw.array::<StringArray, _>(|random| hex_text(spec.pick_length(random), random))
             }
-            LogicalType::VarBinary(_) | LogicalType::Bytes => {
-                values!(BinaryArray, move |random: &mut SmallRng| random_bytes(
-                    pick_length(length, var_len, random),
-                    random
-                ))
-            }
-            LogicalType::Binary(len) => {
-                let len = *len as usize;
-                let values = (0..rows).map(|_| Some(random_bytes(len, random)));
-                let size = i32::try_from(len).unwrap_or(i32::MAX);
-                return FixedSizeBinaryArray::try_from_sparse_iter_with_size(values, size)
-                    .map_or_else(|_| new_null_array(&target, rows), |array| Arc::new(array));
-            }
-            LogicalType::Date => values!(Date32Array, move |random: &mut SmallRng| {
-                i32::try_from(past(random).div_euclid(DAY_MICROS)).unwrap_or(0)
+            LogicalType::VarBinary(_) | LogicalType::Bytes | LogicalType::Binary(_) => draw
+                .array::<BinaryArray, _>(
+                |random| random_bytes(spec.pick_length(random), random),
+            ),
+            LogicalType::Date => draw.array::<Date32Array, _>(|random| {
+                i32::try_from(spec.past_micros(random).div_euclid(DAY_MICROS)).unwrap_or(0)
             }),
-            LogicalType::Time(_) => {
-                values!(Time64MicrosecondArray, move |random: &mut SmallRng| {
-                    past(random).rem_euclid(DAY_MICROS)
-                })
-            }
+            LogicalType::Time(_) => draw.array::<Time64MicrosecondArray, _>(|random| {
+                spec.past_micros(random).rem_euclid(DAY_MICROS)
+            }),
             LogicalType::Timestamp(_) | LogicalType::TimestampLtz(_) => {
-                values!(TimestampMicrosecondArray, past)
+                draw.array::<TimestampMicrosecondArray, _>(|random| spec.past_micros(random))
             }
             LogicalType::Array(_) | LogicalType::Map(..) | LogicalType::Row(_) => {
                 return new_null_array(&target, rows);
@@ -234,6 +208,59 @@ impl FieldGenerator {
         };
         cast(&array, &target).unwrap_or_else(|_| new_null_array(&target, rows))
     }
+}
+
+/// Draws the values of one array.
+struct Draw<'a> {
+    rows: usize,
+    null_rate: f64,
+    random: &'a mut SmallRng,
+}
+
+impl Draw<'_> {
+    fn array<A, T>(&mut self, make: impl Fn(&mut SmallRng) -> T) -> ArrayRef
+    where
+        A: Array + FromIterator<Option<T>> + 'static,
+    {
+        let values = (0..self.rows).map(|_| {
+            let is_null = self.null_rate > 0.0 && self.random.random::<f64>() < self.null_rate;
+            (!is_null).then(|| make(self.random))
+        });
+        Arc::new(values.collect::<A>())
+    }
+}
+
+impl RandomSpec {
+    /// A whole number between the bounds, both included, cut to 64 bits.
+    fn whole(&self, random: &mut SmallRng) -> i64 {
+        #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, which is wanted")]
+        let (low, high) = (self.min.ceil() as i64, self.max.floor() as i64);
+        if low >= high { low } else { random.random_range(low..=high) }
+    }
+
+    fn fraction(&self, random: &mut SmallRng) -> f64 {
+        self.min + (self.max - self.min) * random.random::<f64>()
+    }
+
+    fn pick_length(&self, random: &mut SmallRng) -> usize {
+        if self.var_len && self.length > 0 {
+            random.random_range(1..=self.length)
+        } else {
+            self.length
+        }
+    }
+
+    /// A moment within the allowed past, in microseconds since 1970.
+    fn past_micros(&self, random: &mut SmallRng) -> i64 {
+        let back =
+            if self.max_past_ms == 0 { 0 } else { random.random_range(0..=self.max_past_ms) };
+        now_micros() - i64::try_from(back).unwrap_or(0) * 1_000
+    }
+}
+
+/// At most as many digits as the precision allows, and as fit 64 bits.
+fn digits(precision: u8, random: &mut SmallRng) -> i128 {
+    i128::from(random.random_range(0..10_i64.pow(u32::from(precision.min(18)))))
 }
 
 fn with_decimal_type(values: &ArrayRef, precision: u8, scale: u8) -> ArrayRef {
@@ -251,17 +278,6 @@ fn with_decimal_type(values: &ArrayRef, precision: u8, scale: u8) -> ArrayRef {
 fn now_micros() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.ok().and_then(|since| i64::try_from(since.as_micros()).ok()).unwrap_or(0)
-}
-
-/// A whole number between `min` and `max`, both included, cut to 64 bits.
-fn whole_between(min: f64, max: f64, random: &mut SmallRng) -> i64 {
-    #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, which is what is wanted")]
-    let (low, high) = (min.ceil() as i64, max.floor() as i64);
-    if low >= high { low } else { random.random_range(low..=high) }
-}
-
-fn pick_length(length: usize, var_len: bool, random: &mut SmallRng) -> usize {
-    if var_len && length > 0 { random.random_range(1..=length) } else { length }
 }
 
 fn hex_text(length: usize, random: &mut SmallRng) -> String {
@@ -298,7 +314,8 @@ fn check_type(name: &str, data_type: &LogicalType) -> Result<(), Error> {
     match data_type {
         LogicalType::Array(_) | LogicalType::Map(..) | LogicalType::Row(_) => {
             Err(Error::job(format!(
-                "datagen cannot make values of type {data_type} for column '{name}'; use a scalar type"
+                "datagen cannot make values of type {data_type} for column '{name}'; use a scalar \
+                 type"
             )))
         }
         _ => Ok(()),
@@ -318,7 +335,8 @@ fn check_sequence_type(name: &str, data_type: &LogicalType) -> Result<(), Error>
         | LogicalType::VarChar(_)
         | LogicalType::String => Ok(()),
         _ => Err(Error::job(format!(
-            "datagen cannot make a sequence of type {data_type} for column '{name}'; use a number or text type"
+            "datagen cannot make a sequence of type {data_type} for column '{name}'; use a \
+             number or text type"
         ))),
     }
 }
@@ -326,7 +344,6 @@ fn check_sequence_type(name: &str, data_type: &LogicalType) -> Result<(), Error>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::Array;
     use rand::SeedableRng;
 
     #[test]
