@@ -8,6 +8,7 @@ mod output;
 mod repl;
 mod screen;
 mod script;
+mod secrecy;
 mod signals;
 mod sql_command;
 mod state_dir;

@@ -22,6 +22,7 @@ use shardlake_sql::script::Script;
 
 use crate::engine::{Answer, Engine};
 use crate::output::{Format, Style, Unwritten, put};
+use crate::secrecy::hide_secrets;
 use crate::signals::Signals;
 use crate::{screen, script};
 
@@ -169,7 +170,7 @@ async fn run_text(engine: &mut Engine, text: &str, signals: &mut Signals) -> Res
 }
 
 fn complain(diagnostic: &Diagnostic, statement: &str) -> Result<()> {
-    Ok(put(&format!("{}\n\n", print::error_text(diagnostic, statement)))?)
+    Ok(put(&format!("{}\n\n", print::error_text(diagnostic, &hide_secrets(statement))))?)
 }
 
 async fn show(

@@ -12,6 +12,7 @@ use shardlake_sql::script::Script;
 
 use crate::engine::{Answer, Engine, failed};
 use crate::output::{Format, Style, Unwritten, put};
+use crate::secrecy::hide_secrets;
 use crate::signals::Signals;
 
 /// How often the end of jobs is looked for.
@@ -59,7 +60,7 @@ pub(crate) async fn run(
         }
         let statement = script.text.get(span.start..span.end).unwrap_or_default();
         if script.echoes && script.format == Format::Tableau {
-            put(&format!("Shardlake SQL> {};\n", statement.trim()))?;
+            put(&format!("Shardlake SQL> {};\n", hide_secrets(statement.trim())))?;
         }
         match run_statement(engine, statement, script.format, signals).await? {
             End::Complete => {}
@@ -108,7 +109,7 @@ async fn run_statement(
 /// Tells the user on standard error why a statement failed.
 #[expect(clippy::print_stderr, reason = "this is the program's answer to its user")]
 fn report(diagnostic: &Diagnostic, statement: &str) -> End {
-    eprintln!("{}", print::error_text(diagnostic, statement));
+    eprintln!("{}", print::error_text(diagnostic, &hide_secrets(statement)));
     End::Failed
 }
 
