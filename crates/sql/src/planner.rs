@@ -26,7 +26,7 @@ use futures::future::BoxFuture;
 use shardlake_change::{Column, TableSchema};
 use shardlake_connector::{ChangelogMode, ObjectName, Sink, TableDefinition};
 
-use self::bind::{BoundQuery, bind, with_arrow_types};
+use self::bind::{BoundQuery, LakeAccess, bind, with_arrow_types};
 use self::explain::{ChangelogModes, Stage, StreamStages};
 use self::insert::{sink_definition, sink_plan};
 use self::streaming::{
@@ -130,7 +130,7 @@ pub async fn plan_query(
     query: &Query,
 ) -> Result<PlannedQuery, Diagnostic> {
     let session = Arc::new(BatchSession::new(&context.configuration)?);
-    let bound = bind(context, &session, query).await?;
+    let bound = bind(context, &session, query, LakeAccess::Open).await?;
     let BoundQuery { plan, columns, canonical } = bound;
     let plan = with_arrow_types(plan)?;
     if runs_as_batch(context, &plan)? {
@@ -171,7 +171,7 @@ pub async fn query_columns(
     query: &Query,
 ) -> Result<Vec<Column>, Diagnostic> {
     let session = BatchSession::new(&context.configuration)?;
-    Ok(bind(context, &session, query).await?.columns)
+    Ok(bind(context, &session, query, LakeAccess::Declared).await?.columns)
 }
 
 /// The computed columns of a table, in declared order, with the types of their expressions.
@@ -287,7 +287,7 @@ fn draft_sink<'a>(
         let factory = context.connectors.sink(&table.name, table.connector.as_deref())?;
         let sink =
             factory.create(&definition).map_err(|error| Diagnostic::connector(&error).at(span))?;
-        let query = bind(context, session, &insert.query).await?;
+        let query = bind(context, session, &insert.query, LakeAccess::Open).await?;
         let plan = sink_plan(insert, &definition, &query)?;
         let batch = runs_as_batch(context, &plan)?
             && (context.configuration.is_batch() || check_streamable(&plan).is_err());

@@ -44,13 +44,26 @@ pub(crate) struct BoundQuery {
     pub(crate) canonical: String,
 }
 
+/// What binding does with tables of the lake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LakeAccess {
+    /// They are opened, and made if they do not exist yet.
+    Open,
+    /// Only their declared columns are looked at.
+    Declared,
+}
+
 /// Binds a query.
 pub(crate) async fn bind(
     context: &PlannerContext,
     session: &BatchSession,
     query: &Query,
+    access: LakeAccess,
 ) -> Result<BoundQuery, Diagnostic> {
     let rewritten = rewrite(&query.body);
+    if let Some(what) = rewritten.refused {
+        return Err(Diagnostic::unsupported(what));
+    }
     let mut canonical = rewritten.query.to_string();
     let mut tables = BTreeMap::new();
     for relation in &rewritten.relations {
@@ -65,8 +78,8 @@ pub(crate) async fn bind(
         let written = written.join(".");
         let span = place_of_name(query, relation);
         let bound = match context.resolve(&reference).await {
-            Ok(Resolved::Table(table)) => table_source(context, session, *table).await,
-            Ok(Resolved::View(view)) => view_source(context, session, &view).await,
+            Ok(Resolved::Table(table)) => table_source(context, session, *table, access).await,
+            Ok(Resolved::View(view)) => view_source(context, session, &view, access).await,
             Err(error) => Err(Diagnostic { span: None, ..error }),
         };
         let (table, meaning) = bound.map_err(|error| error.at(span))?;
@@ -121,11 +134,12 @@ fn view_source<'a>(
     context: &'a PlannerContext,
     session: &'a BatchSession,
     view: &'a ResolvedView,
+    access: LakeAccess,
 ) -> futures::future::BoxFuture<'a, Result<Bound, Diagnostic>> {
     Box::pin(async move {
         let scope = context.in_scope(&view.scope);
         // Places in a view's query are not places of the statement.
-        let bound = bind(&scope, session, &view.query)
+        let bound = bind(&scope, session, &view.query, access)
             .await
             .map_err(|error| Diagnostic { span: None, ..error })?;
         let plan = renamed(bound.plan, &view.columns, &view.name.to_string())?;
@@ -170,10 +184,14 @@ async fn table_source(
     context: &PlannerContext,
     session: &BatchSession,
     table: ResolvedTable,
+    access: LakeAccess,
 ) -> Result<Bound, Diagnostic> {
     let definition = &table.definition;
     let lake = table.connector.as_deref() == Some("iceberg");
-    let (scan, origin) = if lake {
+    let (scan, origin) = if lake && access == LakeAccess::Declared && table.metadata_table.is_none()
+    {
+        (declared_table(definition), "lake".to_owned())
+    } else if lake {
         let (provider, types) = lake_table(context, &table).await?;
         let table: Arc<TypedTable> = Arc::new(TypedTable::new(provider, types));
         (provider_as_source(table), "lake".to_owned())
@@ -194,6 +212,13 @@ async fn table_source(
     }
     let plan = with_declared_columns(session, &table, scan)?;
     Ok((plan, meaning))
+}
+
+/// A table without rows that has the declared columns.
+fn declared_table(definition: &TableDefinition) -> Arc<dyn TableSource> {
+    let empty = Arc::new(EmptyTable::new(definition.schema.to_arrow()));
+    let types = definition.schema.columns.iter().map(|column| column.data_type.clone());
+    provider_as_source(Arc::new(TypedTable::new(empty, types.collect())))
 }
 
 fn create_source(
@@ -314,10 +339,7 @@ pub(super) fn computed_columns(
     if computed.is_empty() {
         return Ok(Vec::new());
     }
-    let empty = Arc::new(EmptyTable::new(table.definition.schema.to_arrow()));
-    let types = table.definition.schema.columns.iter().map(|column| column.data_type.clone());
-    let scan = provider_as_source(Arc::new(TypedTable::new(empty, types.collect())));
-    let source = with_declared_columns(session, table, scan)?;
+    let source = with_declared_columns(session, table, declared_table(&table.definition))?;
     let plan = source.get_logical_plan().map(std::borrow::Cow::into_owned);
     let Some(plan) = plan else { return Err(Diagnostic::internal("no computed column")) };
     let columns = output_columns(&plan)?;

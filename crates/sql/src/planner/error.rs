@@ -11,7 +11,10 @@ pub(crate) fn diagnostic(error: &DataFusionError) -> Diagnostic {
     match error.find_root() {
         DataFusionError::SchemaError(schema, _) => schema_diagnostic(schema),
         DataFusionError::NotImplemented(what) => {
-            Diagnostic::new(Code::Unsupported, format!("SQL validation failed. {}", tidy(what)))
+            // The rest of such a message is the query's inner form.
+            let what = tidy(what);
+            let what = what.split(" {").next().unwrap_or(&what);
+            Diagnostic::new(Code::Unsupported, format!("SQL validation failed. {what}"))
         }
         DataFusionError::Plan(message) => plan_diagnostic(message),
         DataFusionError::Internal(message) => Diagnostic::internal(tidy(message)),

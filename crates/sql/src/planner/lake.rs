@@ -8,7 +8,8 @@ use datafusion::catalog::TableProvider;
 use shardlake_change::LogicalType;
 use shardlake_connector::Sink;
 use shardlake_iceberg_table::{
-    AsOf, Catalog as _, Error as LakeError, HadoopCatalog, IcebergTableProvider, Table, TableName,
+    AsOf, Catalog as _, Error as LakeError, HadoopCatalog, IcebergTableProvider, MetadataTable,
+    Table, TableName,
 };
 
 use super::insert::sink_definition;
@@ -18,15 +19,17 @@ use crate::diagnostic::{Code, Diagnostic};
 /// Options that say what is read, not how the table is stored; a sink does not know them.
 const READ_OPTIONS: [&str; 5] = ["snapshot-id", "as-of-timestamp", "tag", "branch", "streaming"];
 
-/// What reads a table of connector `iceberg`, and the types of its columns.
+/// What reads a table, and the types of its columns.
+type LakeTable = (Arc<dyn TableProvider>, Vec<LogicalType>);
+
+/// What reads a table of connector `iceberg` or one of its metadata tables.
 pub(super) async fn lake_table(
     context: &PlannerContext,
     table: &ResolvedTable,
-) -> Result<(Arc<dyn TableProvider>, Vec<LogicalType>), Diagnostic> {
+) -> Result<LakeTable, Diagnostic> {
     let as_of = as_of(table)?;
     if let Some(kind) = &table.metadata_table {
-        let what = format!("The metadata table '{}${kind}'", table.name);
-        return Err(Diagnostic::unsupported(&what));
+        return metadata_table(context, table, kind, &as_of).await;
     }
     let lake = open(context, table).await?;
     let current = as_of == AsOf::Current;
@@ -46,6 +49,29 @@ pub(super) async fn lake_table(
     let provider = provider.with_declared(declared).map_err(|error| lake_error(&error))?;
     let types = declared.columns.iter().map(|column| column.data_type.clone()).collect();
     Ok((Arc::new(provider), types))
+}
+
+/// The rows of `t$snapshots` and the like.
+async fn metadata_table(
+    context: &PlannerContext,
+    table: &ResolvedTable,
+    kind: &str,
+    as_of: &AsOf,
+) -> Result<LakeTable, Diagnostic> {
+    let Some(found) = MetadataTable::parse(kind) else {
+        let known: Vec<&str> = MetadataTable::ALL.into_iter().map(MetadataTable::name).collect();
+        return Err(Diagnostic::object_not_found(&format!("{}${kind}", table.name))
+            .with_hint(format!("Metadata tables: {}", known.join(", "))));
+    };
+    let lake = open(context, table).await?;
+    let provider = found.load(&lake, as_of).await.map_err(|error| lake_error(&error))?;
+    let types = provider
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| super::from_arrow(field.data_type()).unwrap_or(LogicalType::String))
+        .collect();
+    Ok((provider, types))
 }
 
 fn declared_type(table: &ResolvedTable, index: usize) -> Option<LogicalType> {

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
-    TableAlias, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    CeilFloorKind, DataType, DateTimeField, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, LimitClause, ObjectName, Query, Select,
+    SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
 };
 use shardlake_change::LogicalType;
 
@@ -21,6 +21,8 @@ pub(super) struct Rewritten {
     pub(super) query: Query,
     /// The relations that are not names of `WITH`, each once, in order.
     pub(super) relations: Vec<ObjectName>,
+    /// A clause that would be passed over otherwise.
+    pub(super) refused: Option<&'static str>,
 }
 
 /// Rewrites a query.
@@ -29,7 +31,7 @@ pub(super) fn rewrite(query: &Query) -> Rewritten {
     let mut visitor = Rewriter::default();
     // The visitor never breaks.
     let _: ControlFlow<()> = query.visit(&mut visitor);
-    let Rewriter { relations, with } = visitor;
+    let Rewriter { relations, with, refused } = visitor;
     let relations = relations
         .into_iter()
         .filter(|relation| match relation.0.as_slice() {
@@ -37,13 +39,14 @@ pub(super) fn rewrite(query: &Query) -> Rewritten {
             _ => true,
         })
         .collect();
-    Rewritten { query, relations }
+    Rewritten { query, relations, refused }
 }
 
 #[derive(Default)]
 struct Rewriter {
     relations: Vec<ObjectName>,
     with: BTreeSet<String>,
+    refused: Option<&'static str>,
 }
 
 impl VisitorMut for Rewriter {
@@ -53,6 +56,8 @@ impl VisitorMut for Rewriter {
         if let Some(with) = &query.with {
             self.with.extend(with.cte_tables.iter().map(|table| table.alias.name.value.clone()));
         }
+        fetch_to_limit(query);
+        self.refused = self.refused.or_else(|| ignored_clause(query));
         ControlFlow::Continue(())
     }
 
@@ -65,6 +70,7 @@ impl VisitorMut for Rewriter {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        self.refused = self.refused.or_else(|| ignored_part(select));
         let mut names = BTreeSet::new();
         for (index, item) in select.projection.iter_mut().enumerate() {
             let SelectItem::UnnamedExpr(expr) = item else { continue };
@@ -76,6 +82,11 @@ impl VisitorMut for Rewriter {
             let expr = std::mem::replace(expr, Expr::value(Value::Null));
             *item = SelectItem::ExprWithAlias { expr, alias };
         }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        self.refused = self.refused.or_else(|| ignored_modifier(factor));
         ControlFlow::Continue(())
     }
 
@@ -94,6 +105,81 @@ impl VisitorMut for Rewriter {
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// `FETCH FIRST n ROWS ONLY` is `LIMIT n`.
+fn fetch_to_limit(query: &mut Query) {
+    let plain = |fetch: &Fetch| !fetch.with_ties && !fetch.percent && fetch.quantity.is_some();
+    if !query.fetch.as_ref().is_some_and(plain) {
+        return;
+    }
+    match &mut query.limit_clause {
+        Some(LimitClause::LimitOffset { limit: limit @ None, .. }) => {
+            *limit = query.fetch.take().and_then(|fetch| fetch.quantity);
+        }
+        None => {
+            let limit = query.fetch.take().and_then(|fetch| fetch.quantity);
+            query.limit_clause =
+                Some(LimitClause::LimitOffset { limit, offset: None, limit_by: Vec::new() });
+        }
+        Some(_) => {}
+    }
+}
+
+/// What DataFusion's planner passes over in a query.
+fn ignored_clause(query: &Query) -> Option<&'static str> {
+    if !query.locks.is_empty() {
+        Some("FOR UPDATE")
+    } else if query.for_clause.is_some() {
+        Some("FOR XML or FOR JSON")
+    } else if query.settings.is_some() || query.format_clause.is_some() {
+        Some("SETTINGS or FORMAT")
+    } else if !query.pipe_operators.is_empty() {
+        Some("The pipe operator |>")
+    } else {
+        None
+    }
+}
+
+/// What DataFusion's planner passes over in a `SELECT`.
+fn ignored_part(select: &Select) -> Option<&'static str> {
+    if select.into.is_some() {
+        Some("SELECT INTO")
+    } else if !select.connect_by.is_empty() {
+        Some("CONNECT BY")
+    } else if !select.distribute_by.is_empty() {
+        Some("DISTRIBUTE BY")
+    } else if select.prewhere.is_some() {
+        Some("PREWHERE")
+    } else if select.value_table_mode.is_some() {
+        Some("SELECT AS STRUCT or AS VALUE")
+    } else if select.select_modifiers.is_some() {
+        Some("A modifier of SELECT")
+    } else {
+        None
+    }
+}
+
+/// What DataFusion's planner passes over behind a table's name.
+fn ignored_modifier(factor: &TableFactor) -> Option<&'static str> {
+    match factor {
+        TableFactor::Table { sample: Some(_), .. }
+        | TableFactor::Derived { sample: Some(_), .. } => Some("TABLESAMPLE"),
+        TableFactor::MatchRecognize { .. } => Some("MATCH_RECOGNIZE"),
+        TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => Some("PIVOT and UNPIVOT"),
+        TableFactor::TableFunction { .. } | TableFactor::Function { .. } => {
+            Some("A table function, windows such as TUMBLE among them,")
+        }
+        TableFactor::Table { args: Some(_), .. } => Some("A table function"),
+        TableFactor::Table { version: Some(_), .. } => Some("This form of time travel"),
+        TableFactor::Table { with_ordinality: true, .. } => Some("WITH ORDINALITY"),
+        TableFactor::Table { with_hints, index_hints, partitions, .. }
+            if !with_hints.is_empty() || !index_hints.is_empty() || !partitions.is_empty() =>
+        {
+            Some("This hint or partition list of a table")
+        }
+        _ => None,
     }
 }
 

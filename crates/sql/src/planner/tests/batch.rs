@@ -120,6 +120,58 @@ async fn joins_aggregates_order_and_limits_run() {
 }
 
 #[tokio::test]
+async fn collections_and_nested_fields_work() {
+    insta::assert_snapshot!(check("SELECT ARRAY[1, 2][2], CARDINALITY(ARRAY[1, 2]), MAP['a', 1]['a'], ARRAY['x']").await, @"
+    EXPR$0 INT, EXPR$1 BIGINT, EXPR$2 INT, EXPR$3 ARRAY<STRING>
+    +--------+--------+--------+--------+
+    | EXPR$0 | EXPR$1 | EXPR$2 | EXPR$3 |
+    +--------+--------+--------+--------+
+    | 2      | 2      | 1      | [x]    |
+    +--------+--------+--------+--------+
+    ");
+    insta::assert_snapshot!(check("SELECT ROW(1, 'a')").await, @"
+    EXPR$0 ROW<`c0` INT, `c1` STRING>
+    +----------------+
+    | EXPR$0         |
+    +----------------+
+    | {c0: 1, c1: a} |
+    +----------------+
+    ");
+}
+
+#[tokio::test]
+async fn predicates_compare_as_flink_compares() {
+    let query = "SELECT a FROM few WHERE v LIKE '%o%' AND a BETWEEN 1 AND 2 AND v NOT IN ('two') \
+                 AND a = '1' AND b IS NOT NULL AND CAST(a AS DECIMAL(20, 0)) = '1'";
+    insta::assert_snapshot!(check(query).await, @"
+    a INT
+    +---+
+    | a |
+    +---+
+    | 1 |
+    +---+
+    ");
+    insta::assert_snapshot!(check("SELECT a FROM few ORDER BY b, a DESC FETCH FIRST 2 ROWS ONLY").await, @"
+    a INT
+    +---+
+    | a |
+    +---+
+    | 3 |
+    | 2 |
+    +---+
+    ");
+}
+
+#[tokio::test]
+async fn no_clause_is_passed_over() {
+    insta::assert_snapshot!(check("SELECT a FROM few FOR UPDATE").await, @"FOR UPDATE is not supported yet.");
+    insta::assert_snapshot!(check("SELECT a FROM few TABLESAMPLE (10 PERCENT)").await, @"TABLESAMPLE is not supported yet.");
+    insta::assert_snapshot!(check("SELECT a FROM few FETCH FIRST 2 ROWS WITH TIES").await, @"SQL validation failed. FETCH clause is not supported yet");
+    insta::assert_snapshot!(check("SELECT * FROM TABLE(TUMBLE(TABLE few, DESCRIPTOR(a), INTERVAL '1' DAY))").await, @"SQL parse failed. Expected: ), found: few.");
+    insta::assert_snapshot!(check("SELECT a FROM few MATCH_RECOGNIZE (PATTERN (A) DEFINE A AS TRUE)").await, @"MATCH_RECOGNIZE is not supported yet.");
+}
+
+#[tokio::test]
 async fn a_column_keeps_its_declared_type() {
     insta::assert_snapshot!(check("SELECT v, UPPER(v) AS u FROM few WHERE a = 1").await, @"
     v VARCHAR(10), u STRING

@@ -297,19 +297,19 @@ async fn explain_shows_the_stages() {
         }
     };
     insta::assert_snapshot!(explained("EXPLAIN SELECT UPPER(name) AS n FROM users WHERE age > 3").await, @"
-    == Abstract Syntax Tree ==
-    LogicalProject(n=[upper(name)])
-    +- LogicalFilter(condition=[(age > 3)])
-       +- LogicalTableScan(table=[[default_catalog, default_database, users]])
+        == Abstract Syntax Tree ==
+        LogicalProject(n=[upper(name)])
+        +- LogicalFilter(condition=[(age > 3)])
+           +- LogicalTableScan(table=[[default_catalog, default_database, users]])
 
-    == Optimized Physical Plan ==
-    Calc(select=[upper(name) AS n], where=[(age > 3)])
-    +- TableSourceScan(table=[[default_catalog, default_database, users]], fields=[name, age])
+        == Optimized Physical Plan ==
+        Calc(select=[upper(name) AS n], where=[(age > 3)])
+        +- TableSourceScan(table=[[default_catalog, default_database, users]], fields=[name, age])
 
-    == Optimized Execution Plan ==
-    Calc(select=[upper(name) AS n], where=[(age > 3)])
-    +- TableSourceScan(table=[[default_catalog, default_database, users]], fields=[name, age])
-    ");
+        == Optimized Execution Plan ==
+        Calc(select=[upper(name) AS n], where=[(age > 3)])
+        +- TableSourceScan(table=[[default_catalog, default_database, users]], fields=[name, age])
+        ");
     insta::assert_snapshot!(explained("EXPLAIN CHANGELOG_MODE INSERT INTO sink SELECT id, name FROM users").await, @"
     == Abstract Syntax Tree ==
     LogicalSink(table=[default_catalog.default_database.sink])
