@@ -61,6 +61,13 @@ pub(crate) struct Credit {
     budget: Arc<Budget>,
 }
 
+impl Credit {
+    /// The memory that it stands for.
+    pub(crate) const fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+}
+
 impl Drop for Credit {
     fn drop(&mut self) {
         let before = self.budget.used_bytes.fetch_sub(self.size_bytes, Ordering::SeqCst);

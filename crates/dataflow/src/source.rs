@@ -249,7 +249,7 @@ impl LaneReader {
         self.meter.add_rows(batch.row_count() as u64);
         self.meter.add_bytes(size_bytes as u64);
         self.shared.clock.add(size_bytes);
-        for ready in self.coalescer.push(batch, size_bytes)? {
+        for ready in self.coalescer.push(batch, size_bytes, size_bytes)? {
             self.emit(ready, data);
         }
         Ok(())

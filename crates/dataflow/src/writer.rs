@@ -109,7 +109,8 @@ impl Writing {
             self.epoch = epoch;
         }
         self.meter.add_rows(changes.row_count() as u64);
-        for (changes, credits) in self.coalescer.push(changes, credit)? {
+        let size_bytes = credit.as_ref().map_or(0, |credit| credit.size_bytes());
+        for (changes, credits) in self.coalescer.push(changes, size_bytes, credit)? {
             self.writer.write(epoch, changes)?;
             drop(credits);
         }
