@@ -31,8 +31,9 @@ impl SourceFile {
     /// The numbered lines before the file's own tests begin.
     pub(crate) fn production_lines(&self) -> impl Iterator<Item = (usize, &str)> {
         let lines: Vec<&str> = self.text.lines().collect();
-        let tests = lines.windows(2).position(|pair| {
-            pair[0].trim() == "#[cfg(test)]" && pair[1].trim_start().starts_with("mod ")
+        // Attributes may stand between the two.
+        let tests = lines.windows(3).position(|three| {
+            three[0].trim() == "#[cfg(test)]" && three[1..].iter().any(|line| line.contains("mod "))
         });
         let end = if self.is_test() { 0 } else { tests.unwrap_or(lines.len()) };
         lines.into_iter().take(end).enumerate().map(|(index, line)| (index + 1, line))
@@ -89,7 +90,8 @@ mod tests {
 
     #[test]
     fn tests_do_not_count() {
-        let text = "//! Header.\nfn a() {}\n#[cfg(test)]\nmod tests {\n}\n".to_owned();
+        let text = "//! Header.\nfn a() {}\n#[cfg(test)]\npub(crate) mod tests {\n}\n";
+        let text = text.to_owned();
         let file = SourceFile { path: "crates/change/src/a.rs".to_owned(), text };
         assert_eq!(file.production_lines().count(), 2);
         assert_eq!(file.package(), "crates/change");
