@@ -67,9 +67,9 @@ pub const CODES: [Code; 18] = [
     Code::StreamingQuery,
     Code::ChangelogSink,
     Code::JobNotFound,
-    Code::JobFailed,
     Code::Planning,
     Code::Internal,
+    Code::JobFailed,
 ];
 
 impl Code {
@@ -92,9 +92,9 @@ impl Code {
             Self::StreamingQuery => "SL0013",
             Self::ChangelogSink => "SL0014",
             Self::JobNotFound => "SL0015",
-            Self::JobFailed => "SL0018",
             Self::Planning => "SL0016",
             Self::Internal => "SL0017",
+            Self::JobFailed => "SL0018",
         }
     }
 }

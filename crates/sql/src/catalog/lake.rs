@@ -288,13 +288,11 @@ fn creation(table: &CatalogTable) -> Result<TableCreation, Diagnostic> {
     for (key, value) in options.iter() {
         let kept = properties::is_table_property(key) || (key == "format-version" && value == "2");
         if !kept {
-            return Err(Diagnostic::unsupported(&format!(
-                "Option '{key}' = '{value}' of an Iceberg table"
-            ))
-            .with_hint(
-                "Possible are 'format-version' = '2' and keys that begin with write., read., \
-                            commit., history. or shardlake.table.",
-            ));
+            // The value may be a secret.
+            let what = format!("Option '{key}' of an Iceberg table, with this value,");
+            let hint = "Possible are 'format-version' = '2' and keys that begin with write., read., \
+                        commit., history. or shardlake.table.";
+            return Err(Diagnostic::unsupported(&what).with_hint(hint));
         }
     }
     let primary_key = table.primary_key.as_ref().map(|key| key.columns.clone()).unwrap_or_default();

@@ -364,3 +364,72 @@ fn deep_nesting_is_refused_and_does_not_overflow() {
     let text = format!("CREATE TABLE t (a {}INT{})", "ARRAY<".repeat(20_000), ">".repeat(20_000));
     assert!(mistake(&text).contains("nested too deeply"));
 }
+
+/// Words and signs from which statements, and things that look like statements, are made.
+const WORDS: [&str; 40] = [
+    "CREATE",
+    "TABLE",
+    "VIEW",
+    "t",
+    "`a;b`",
+    "(",
+    ")",
+    "INT",
+    "ARRAY",
+    "<",
+    ">",
+    ">>",
+    "ROW",
+    "NOT",
+    "NULL",
+    "METADATA",
+    "FROM",
+    "'k'",
+    "'ü''",
+    "=",
+    ",",
+    ".",
+    ";",
+    "AS",
+    "SELECT",
+    "*",
+    "1",
+    "PRIMARY",
+    "KEY",
+    "WITH",
+    "LIKE",
+    "INSERT",
+    "INTO",
+    "SET",
+    "/*+ OPTIONS('a'='b') */",
+    "/*",
+    "--",
+    "\n",
+    "FOR SYSTEM_TIME AS OF",
+    "END",
+];
+
+proptest::proptest! {
+    #[test]
+    fn no_text_brings_the_parser_down(
+        words in proptest::collection::vec(proptest::sample::select(&WORDS[..]), 0..25)
+    ) {
+        let text = words.join(" ");
+        if let Err(error) = parse_statement(&text)
+            && let Some(span) = error.span
+        {
+            assert!(text.get(span.start..span.end).is_some(), "{text:?}: {span:?}");
+            assert!(error.line_and_column(&text).is_some());
+        }
+    }
+
+    #[test]
+    fn no_text_brings_the_splitter_down(text in "[a-z;'`*/ü -]{0,60}") {
+        let script = crate::script::Script::split(&text);
+        for span in script.statements.iter().chain(&script.rest) {
+            let statement = span.slice(&text);
+            assert!(!statement.trim().is_empty() && statement.len() == span.end - span.start);
+        }
+        assert!(script.statements.windows(2).all(|pair| pair[0].end < pair[1].start));
+    }
+}
