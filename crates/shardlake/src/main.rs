@@ -19,9 +19,6 @@ use clap::Parser;
 
 use crate::arguments::{Arguments, Command};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[expect(clippy::print_stderr, reason = "this is the program's answer to its user")]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -15,8 +15,8 @@ use iceberg::spec::DataFile;
 use super::data::{DataFileWriter, FileFormat};
 use crate::Error;
 
-/// How many windows may wait for an encoder.
-const QUEUE_LEN: usize = 2;
+/// How many windows may wait for an encoder. One keeps it busy; each more is memory.
+const QUEUE_LEN: usize = 1;
 
 enum Job {
     /// Append rows to the open file, or to a new one.
