@@ -40,7 +40,7 @@ const EDGES: [(&str, &[&str]); 14] = [
 /// Foreign crates that only some of ours may name.
 const OWNERS: [(&str, &[&str]); 14] = [
     ("mysql_common", &["mysql-wire"]),
-    ("mysql_async", &["mysql-cdc", "testkit"]),
+    ("mysql_async", &["testkit"]),
     ("rustls", &["mysql-cdc", "server", "job"]),
     ("iceberg", &["iceberg-table"]),
     ("parquet", &["iceberg-table"]),
