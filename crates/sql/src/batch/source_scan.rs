@@ -35,6 +35,8 @@ pub(crate) fn scan_source(
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let schema = Arc::new(definition.schema.to_arrow().project(&columns)?);
+    // A batch without columns would not know how many rows it has: one column is read and left out.
+    let columns = if columns.is_empty() { vec![0] } else { columns };
     let scan = SourceScan {
         table: definition.name.to_string(),
         source: Arc::clone(source),
@@ -134,7 +136,7 @@ fn drain_lane(name: &str, lane: &EventReceiver, schema: &SchemaRef, sender: &Out
                 }
                 let (rows, _) = batch.into_parts();
                 let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-                let columns = rows.columns().to_vec();
+                let columns = rows.columns().iter().take(schema.fields().len()).cloned().collect();
                 let rows =
                     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?;
                 if sender.blocking_send(Ok(rows)).is_err() {

@@ -163,6 +163,7 @@ async fn numbers() {
         CAST(1.7 AS INT)
         CAST('12' AS BIGINT)
         CAST(300 AS TINYINT)
+        1.5e3
         TRY_CAST('x' AS INT)
         CAST(1.005 AS DECIMAL(10, 2))";
     insta::assert_snapshot!(check(expressions).await, @"
@@ -193,6 +194,7 @@ async fn numbers() {
     CAST(1.7 AS INT) => 1 INT
     CAST('12' AS BIGINT) => 12 BIGINT
     CAST(300 AS TINYINT) => error: The query failed: a value cannot be cast to the type asked for; TRY_CAST gives NULL instead
+    1.5e3 => 1500.0 DOUBLE
     TRY_CAST('x' AS INT) => NULL INT
     CAST(1.005 AS DECIMAL(10, 2)) => 1.01 DECIMAL(10, 2)
     ");

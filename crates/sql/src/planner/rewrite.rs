@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CeilFloorKind, DataType, DateTimeField, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, LimitClause, ObjectName, Query, Select,
-    SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    CastKind, CeilFloorKind, DataType, DateTimeField, ExactNumberInfo, Expr, Fetch, Function,
+    FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, LimitClause,
+    ObjectName, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
+    VisitMut, VisitorMut,
 };
 use shardlake_change::LogicalType;
 
@@ -102,6 +103,7 @@ impl VisitorMut for Rewriter {
             Expr::Function(function) => quote_unit(function),
             Expr::Floor { .. } | Expr::Ceil { .. } => floor_or_ceil(expr),
             Expr::Cast { .. } => cut_to_type(expr),
+            Expr::Value(_) => double_literal(expr),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -317,6 +319,23 @@ fn floor_or_ceil(expr: &mut Expr) {
     let unit = text(field.to_string().to_uppercase());
     let argument = std::mem::replace(argument.as_mut(), Expr::value(Value::Null));
     *expr = call(name, vec![unit, argument]);
+}
+
+/// `1e3` is a DOUBLE; without an exponent a number with a point is a DECIMAL.
+fn double_literal(expr: &mut Expr) {
+    let Expr::Value(value) = expr else { return };
+    let Value::Number(digits, _) = &value.value else { return };
+    if !digits.contains(['e', 'E']) {
+        return;
+    }
+    let number = text(digits.clone());
+    *expr = Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(number),
+        data_type: DataType::Double(ExactNumberInfo::None),
+        array: false,
+        format: None,
+    };
 }
 
 /// A cast to a type with a length or a precision, which Arrow's types have not, is followed by a cut:
