@@ -2,14 +2,15 @@
 
     make_foreign.py FOLDER
 
-Each table is left as FOLDER/lake/db/<name> with Hadoop's names for its newest metadata, so that our catalog finds it. A
-printed line is a JSON object: the table, a query in which the table is `t`, and the rows as texts. Expectations come
-from DuckDB over the rows that pyiceberg reads.
+Each state of a table gets a warehouse of its own, in which the metadata has Hadoop's names, so that our catalog finds
+it. A printed line is a JSON object: the warehouse, the table, a query in which the table is `t`, and the rows as texts.
+Expectations come from DuckDB over the rows that pyiceberg reads.
 """
 
 import datetime
 import decimal
 import glob
+import importlib.util
 import json
 import os
 import shutil
@@ -26,6 +27,9 @@ from pyiceberg.types import (
     BooleanType, DateType, DecimalType, DoubleType, FloatType, IntegerType, ListType, LongType, MapType, NestedField,
     StringType, StructType, TimestampType, TimestamptzType,
 )
+
+# pyiceberg computes all transforms but the identity in this package, which is not always there.
+TRANSFORMS = importlib.util.find_spec("pyiceberg_core") is not None
 
 WIDE = Schema(
     NestedField(1, "id", IntegerType(), required=False),
@@ -88,18 +92,30 @@ def make_tables(catalog):
     plain.overwrite(wide_rows([7, 200]), overwrite_filter=EqualTo("id", 7))
     yield "plain", CONDITIONS
 
-    for name, spec in {
-        "identity": [(2, IdentityTransform())],
-        "bucket": [(1, BucketTransform(4)), (2, BucketTransform(3))],
-        "days": [(5, DayTransform())],
-        "years": [(7, YearTransform()), (2, TruncateTransform(2))],
-        "numbers": [(1, TruncateTransform(10)), (8, IdentityTransform())],
-    }.items():
+    specs = {"identity": [(2, IdentityTransform()), (8, IdentityTransform())]}
+    if TRANSFORMS:
+        specs |= {
+            "bucket": [(1, BucketTransform(4)), (2, BucketTransform(3))],
+            "days": [(5, DayTransform())],
+            "years": [(7, YearTransform()), (2, TruncateTransform(2))],
+            "numbers": [(1, TruncateTransform(10)), (8, IdentityTransform())],
+        }
+    for name, spec in specs.items():
         table = catalog.create_table(f"db.{name}", WIDE, partition_spec=transforms(spec))
         table.append(wide_rows(range(0, 60)))
         table.append(wide_rows(range(60, 100)))
         table.delete(GreaterThan("id", 95))
         yield name, CONDITIONS
+
+    upgraded = catalog.create_table("db.upgraded", WIDE, properties={"format-version": "1"})
+    upgraded.append(wide_rows(range(0, 50)))
+    upgraded.delete(EqualTo("id", 3))
+    yield "upgraded", CONDITIONS[:2]
+    with upgraded.transaction() as transaction:
+        transaction.upgrade_table_version(2)
+    upgraded.append(wide_rows(range(50, 100)))
+    upgraded.delete(EqualTo("id", 60))
+    yield "upgraded", CONDITIONS[:5]
 
     respec = catalog.create_table("db.respec", WIDE)
     respec.append(wide_rows(range(0, 30)))
@@ -108,7 +124,7 @@ def make_tables(catalog):
     respec.append(wide_rows(range(30, 60)))
     with respec.update_spec() as update:
         update.remove_field("region")
-        update.add_field("id", BucketTransform(5), "buckets")
+        update.add_field("id", BucketTransform(5) if TRANSFORMS else IdentityTransform(), "parts")
     respec.append(wide_rows(range(60, 100)))
     respec.delete(EqualTo("id", 31))
     yield "respec", CONDITIONS
@@ -120,9 +136,10 @@ def make_tables(catalog):
         update.update_column("price", DecimalType(18, 2))
         update.update_column("ratio", DoubleType())
         update.rename_column("region", "area")
-        update.add_column("region", StringType())
         update.delete_column("seen")
         update.move_first("ok")
+    with evolved.update_schema() as update:
+        update.add_column("region", StringType())
     rows = wide_rows(range(30, 60)).to_pylist()
     rows = [{**row, "area": f"area {row['id'] % 2}", "id": row["id"] + (1 << 40)} for row in rows]
     evolved.append(pa.Table.from_pylist(rows, schema=evolved.schema().as_arrow()))
@@ -182,10 +199,15 @@ def text(value):
 def main(folder):
     lake = os.path.join(folder, "lake")
     os.makedirs(lake)
+    states = []
     catalog = SqlCatalog("c", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{lake}")
     for name, conditions in make_tables(catalog):
         table = catalog.load_table(f"db.{name}")
-        (found,) = [path for path in glob.glob(f"{lake}/**/{name}", recursive=True) if os.path.isdir(path)]
+        (made,) = [path for path in glob.glob(f"{lake}/**/{name}", recursive=True) if os.path.isdir(path)]
+        # Each state is a table of its own, since the reader comes when all is done.
+        found = os.path.join(folder, f"states-{len(states)}", "db", name)
+        states.append(found)
+        shutil.copytree(os.path.join(made, "metadata"), os.path.join(found, "metadata"))
         publish(table, found)
         t = table.scan().to_arrow()
         connection = duckdb.connect()
@@ -200,7 +222,8 @@ def main(folder):
         for query in queries:
             rows = connection.execute(query).fetchall()
             rows = sorted([[text(value) for value in row] for row in rows], key=str)
-            print(json.dumps({"folder": os.path.dirname(os.path.dirname(found)), "table": name, "sql": query, "rows": rows}))
+            line = {"warehouse": os.path.dirname(os.path.dirname(found)), "table": name, "sql": query, "rows": rows}
+            print(json.dumps(line))
 
 
 main(sys.argv[1])

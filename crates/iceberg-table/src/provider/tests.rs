@@ -1,5 +1,6 @@
 mod evolution;
 pub(crate) mod fixture;
+mod foreign;
 mod model;
 
 use iceberg::spec::{DataContentType, FormatVersion, Literal, Transform};
@@ -88,6 +89,10 @@ async fn a_deletion_vector_replaces_the_position_deletes_of_its_file() {
     // A vector holds all deletes of its file, so row 1 is back: this writer left it out on purpose.
     let vector = fixture.deletion_vector(&file, &[2]);
     fixture.commit(vec![vector]).await;
+    // The state before the upgrade is in the older format.
+    let before = IcebergTableProvider::new(fixture.table.clone(), &AsOf::SnapshotId(1)).unwrap();
+    let rows = query(before, "SELECT count(id) AS n FROM t").await.unwrap();
+    assert!(rows.contains("| 3 |"), "{rows}");
     insta::assert_snapshot!(fixture.query(ALL).await, @"
     +----+------+
     | id | name |

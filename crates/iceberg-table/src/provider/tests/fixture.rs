@@ -333,11 +333,19 @@ impl Change {
 
 /// The result of a query as a table of text.
 pub(crate) async fn query(provider: IcebergTableProvider, sql: &str) -> Result<String, String> {
+    let batches = batches(provider, sql).await?;
+    Ok(pretty_format_batches(&batches).unwrap().to_string())
+}
+
+/// The result of a query.
+pub(crate) async fn batches(
+    provider: IcebergTableProvider,
+    sql: &str,
+) -> Result<Vec<RecordBatch>, String> {
     let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
     context.register_table("t", Arc::new(provider)).unwrap();
     let frame = context.sql(sql).await.map_err(|error| error.to_string())?;
-    let batches = frame.collect().await.map_err(|error| chain(&error))?;
-    Ok(pretty_format_batches(&batches).unwrap().to_string())
+    frame.collect().await.map_err(|error| chain(&error))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
