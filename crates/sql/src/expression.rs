@@ -90,3 +90,93 @@ fn keep(batch: &ChangeBatch, mask: &BooleanArray) -> Result<ChangeBatch, Error> 
 fn without_nulls(mask: &BooleanArray) -> BooleanArray {
     mask.iter().map(|value| Some(value.unwrap_or(false))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use arrow::array::{Int32Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Change = (RowKind, i32, i32);
+
+    /// Turns wishes (a key and its new value, or none) into a changelog of a table with one row a key.
+    fn changelog(wishes: &[(i32, Option<i32>)]) -> (Vec<Change>, BTreeMap<i32, i32>) {
+        let (mut changes, mut table) = (Vec::new(), BTreeMap::new());
+        for (key, value) in wishes {
+            let before = match value {
+                Some(value) => table.insert(*key, *value),
+                None => table.remove(key),
+            };
+            match (before, value) {
+                (None, Some(new)) => changes.push((RowKind::Insert, *key, *new)),
+                (Some(old), Some(new)) => {
+                    changes.push((RowKind::UpdateBefore, *key, old));
+                    changes.push((RowKind::UpdateAfter, *key, *new));
+                }
+                (Some(old), None) => changes.push((RowKind::Delete, *key, old)),
+                (None, None) => {}
+            }
+        }
+        (changes, table)
+    }
+
+    fn batch(changes: &[Change]) -> ChangeBatch {
+        let schema = Schema::new(vec![
+            Field::new("key", DataType::Int32, true),
+            Field::new("value", DataType::Int32, true),
+        ]);
+        let keys: Int32Array = changes.iter().map(|change| change.1).collect();
+        let values: Int32Array = changes.iter().map(|change| change.2).collect();
+        let columns: Vec<arrow::array::ArrayRef> = vec![Arc::new(keys), Arc::new(values)];
+        let rows = RecordBatch::try_new(Arc::new(schema), columns).unwrap();
+        ChangeBatch::try_new(rows, changes.iter().map(|change| change.0).collect()).unwrap()
+    }
+
+    /// Applies a changelog strictly: each change must fit the table that it meets.
+    fn applied(changes: &ChangeBatch) -> BTreeMap<i32, i32> {
+        use arrow::array::AsArray as _;
+        use arrow::datatypes::Int32Type;
+        let mut table = BTreeMap::new();
+        let keys = changes.rows().column(0).as_primitive::<Int32Type>();
+        let values = changes.rows().column(1).as_primitive::<Int32Type>();
+        let kinds: Vec<RowKind> = changes.kinds().iter().collect();
+        for (row, kind) in kinds.iter().enumerate() {
+            let (key, value) = (keys.value(row), values.value(row));
+            match kind {
+                RowKind::Insert => assert_eq!(table.insert(key, value), None),
+                RowKind::Delete => assert_eq!(table.remove(&key), Some(value)),
+                RowKind::UpdateBefore => {
+                    assert_eq!(table.get(&key), Some(&value));
+                    assert_eq!(kinds.get(row + 1), Some(&RowKind::UpdateAfter));
+                }
+                RowKind::UpdateAfter => {
+                    assert_eq!(kinds.get(row.wrapping_sub(1)), Some(&RowKind::UpdateBefore));
+                    assert!(table.insert(key, value).is_some());
+                }
+            }
+        }
+        table
+    }
+
+    proptest! {
+        /// Filtering the changelog gives the changelog of the filtered table.
+        #[test]
+        fn a_filtered_changelog_is_that_of_the_filtered_table(
+            wishes in prop::collection::vec((0..4, prop::option::of(0..10)), 0..40),
+            threshold in 0..10,
+        ) {
+            let (changes, table) = changelog(&wishes);
+            let mask: BooleanArray =
+                changes.iter().map(|change| Some(change.2 >= threshold)).collect();
+            let kept = keep(&batch(&changes), &mask).unwrap();
+            let expected: BTreeMap<i32, i32> =
+                table.into_iter().filter(|(_, value)| *value >= threshold).collect();
+            prop_assert_eq!(applied(&kept), expected);
+        }
+    }
+}

@@ -193,7 +193,7 @@ async fn table_source(
         (declared_table(definition), "lake".to_owned())
     } else if lake {
         let (provider, types) = lake_table(context, &table).await?;
-        let table: Arc<TypedTable> = Arc::new(TypedTable::new(provider, types));
+        let table: Arc<TypedTable> = Arc::new(TypedTable::new(table.name.clone(), provider, types));
         (provider_as_source(table), "lake".to_owned())
     } else {
         if let Some(kind) = &table.metadata_table {
@@ -218,7 +218,7 @@ async fn table_source(
 fn declared_table(definition: &TableDefinition) -> Arc<dyn TableSource> {
     let empty = Arc::new(EmptyTable::new(definition.schema.to_arrow()));
     let types = definition.schema.columns.iter().map(|column| column.data_type.clone());
-    provider_as_source(Arc::new(TypedTable::new(empty, types.collect())))
+    provider_as_source(Arc::new(TypedTable::new(definition.name.clone(), empty, types.collect())))
 }
 
 fn create_source(

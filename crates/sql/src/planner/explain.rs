@@ -8,7 +8,7 @@ use datafusion::sql::unparser::Unparser;
 use datafusion::sql::unparser::dialect::CustomDialectBuilder;
 use shardlake_connector::{ChangelogMode, ObjectName, TableDefinition};
 
-use super::lineage::source_table;
+use super::lineage::table_name;
 use crate::plan::{PlannedSink, PlannedSource, StreamNode};
 
 /// One stage and what it reads.
@@ -99,8 +99,8 @@ fn expressions(exprs: &[Expr]) -> String {
 pub(super) fn logical_stage(plan: &LogicalPlan) -> Stage {
     let text = match plan {
         LogicalPlan::SubqueryAlias(alias) => return logical_stage(&alias.input),
-        LogicalPlan::TableScan(scan) => match source_table(scan.source.as_ref()) {
-            Some(table) => format!("LogicalTableScan(table=[{}])", path(&table.definition.name)),
+        LogicalPlan::TableScan(scan) => match table_name(scan.source.as_ref()) {
+            Some(name) => format!("LogicalTableScan(table=[{}])", path(name)),
             None => format!("LogicalTableScan(table=[[{}]])", scan.table_name),
         },
         LogicalPlan::Projection(projection) => {

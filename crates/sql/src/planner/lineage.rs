@@ -10,6 +10,7 @@ use datafusion::logical_expr::{
     Distinct, Expr, ExprSchemable as _, LogicalPlan, TableScan, TableSource,
 };
 use shardlake_change::{Column, LogicalType};
+use shardlake_connector::ObjectName;
 
 use super::table::{SourceTable, TypedTable};
 use super::types::from_arrow;
@@ -35,6 +36,15 @@ pub(crate) fn columns_of(plan: &LogicalPlan) -> Vec<Option<Column>> {
 /// The connector table or lake table that a scan reads.
 pub(crate) fn source_table(source: &dyn TableSource) -> Option<&SourceTable> {
     source.downcast_ref::<DefaultTableSource>()?.table_provider.downcast_ref::<SourceTable>()
+}
+
+/// The name of the table that a scan reads.
+pub(crate) fn table_name(source: &dyn TableSource) -> Option<&ObjectName> {
+    let provider = &source.downcast_ref::<DefaultTableSource>()?.table_provider;
+    match provider.downcast_ref::<SourceTable>() {
+        Some(table) => Some(&table.definition.name),
+        None => provider.downcast_ref::<TypedTable>().map(|table| &table.name),
+    }
 }
 
 /// The declared type of each column where it is known; as long as the plan's schema.

@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::ExecutionPlan;
 use shardlake_change::LogicalType;
-use shardlake_connector::{Source, TableDefinition};
+use shardlake_connector::{ObjectName, Source, TableDefinition};
 
 use crate::batch::scan_source;
 
@@ -66,13 +66,18 @@ impl TableProvider for SourceTable {
 /// A table that DataFusion reads by itself, with Flink's types of its columns.
 #[derive(Debug)]
 pub(crate) struct TypedTable {
+    pub(crate) name: ObjectName,
     inner: Arc<dyn TableProvider>,
     pub(crate) types: Vec<LogicalType>,
 }
 
 impl TypedTable {
-    pub(crate) fn new(inner: Arc<dyn TableProvider>, types: Vec<LogicalType>) -> Self {
-        Self { inner, types }
+    pub(crate) fn new(
+        name: ObjectName,
+        inner: Arc<dyn TableProvider>,
+        types: Vec<LogicalType>,
+    ) -> Self {
+        Self { name, inner, types }
     }
 }
 
