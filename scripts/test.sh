@@ -17,7 +17,8 @@ trap 'rm -rf "$logs"' EXIT
 "$root/scripts/get-readers.sh" > /dev/null 2> "$logs/readers" &
 
 started=$SECONDS
-# The end-to-end tests drive the binary, so it is built first, with the same features as the tests need.
+# The end-to-end tests drive the binary, which cargo does not build for the tests of another package.
+cargo build --release --workspace --bins || exit 1
 cargo test --release --workspace --no-run || exit 1
 wait
 export SHARDLAKE_BIN=${SHARDLAKE_BIN:-$(binary)}
