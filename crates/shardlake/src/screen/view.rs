@@ -302,16 +302,15 @@ mod tests {
         let mut view =
             view(Mode::Table, "+I 1 | ann\n+I 2 | bob\n-U 1 | ann\n+U 1 | eve\n-D 2 | bob");
         insta::assert_snapshot!(drawn(&mut view, 9), @r"
-                          SQL Query Result (Table)
-         Refresh: 1 s        Page: Last of 1       Updated: 08:56:02.588
+                         SQL Query Result (Table)
+        Refresh: 1 s     Page: Last of 1     Updated: 08:56:02.588 
 
-         id name
-          1  eve
+        id name 
+         1  eve 
 
 
-
-         Q Quit      + Inc Refresh   G Goto Page   N Next Page   O Ope
-         R Refresh   - Dec Refresh   L Last Page   P Prev Page
+        Q Quit      + Inc Refresh   G Goto Page   N Next Page   O O
+        R Refresh   - Dec Refresh   L Last Page   P Prev Page
         ");
     }
 
