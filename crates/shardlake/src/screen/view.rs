@@ -301,17 +301,13 @@ mod tests {
     fn a_table_shows_what_the_changes_add_up_to() {
         let mut view =
             view(Mode::Table, "+I 1 | ann\n+I 2 | bob\n-U 1 | ann\n+U 1 | eve\n-D 2 | bob");
-        insta::assert_snapshot!(drawn(&mut view, 9), @r"
-                         SQL Query Result (Table)
-        Refresh: 1 s     Page: Last of 1     Updated: 08:56:02.588 
-
-        id name 
-         1  eve 
-
-
-        Q Quit      + Inc Refresh   G Goto Page   N Next Page   O O
-        R Refresh   - Dec Refresh   L Last Page   P Prev Page
-        ");
+        let text = drawn(&mut view, 9);
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        assert_eq!(lines.len(), 9, "{text}");
+        assert_eq!(lines[0].trim_start(), "SQL Query Result (Table)");
+        assert!(lines[1].starts_with(" Refresh: 1 s") && lines[1].contains("Page: Last of 1"));
+        assert_eq!(lines[2..7], ["", " id name", "  1  eve", "", ""]);
+        assert!(lines[7].starts_with(" Q Quit") && lines[8].starts_with(" R Refresh"), "{text}");
     }
 
     #[test]
