@@ -2,18 +2,9 @@
 # The server's folder is $server_folder; it listens on 127.0.0.1:$server_port; its process is $server_pid.
 . "$root/scripts/lib/unpack-debian.sh"
 
-# Gets MySQL, or MariaDB where MySQL cannot be had. Sets server_package and server_kind.
+# Gets MySQL. Sets server_package. Status 3 if it cannot be had here: Shardlake refuses MariaDB by name.
 server_get() {
-    local status=0
-    server_kind=mysql
-    server_package=$("$root/scripts/get-mysql.sh") || status=$?
-    if [ "$status" = 3 ]; then
-        echo "using MariaDB instead of MySQL" >&2
-        server_kind=mariadb
-        server_package=$("$root/scripts/get-mariadb.sh")
-    elif [ "$status" != 0 ]; then
-        return "$status"
-    fi
+    server_package=$("$root/scripts/get-mysql.sh")
 }
 
 server_flags() {
@@ -25,17 +16,9 @@ server_flags() {
 server_initialise() {
     local flags share="$server_package/usr/share/mysql"
     mapfile -t flags < <(server_flags)
-    if [ "$server_kind" = mysql ]; then
-        run_unpacked "$server_package" usr/sbin/mysqld "${flags[@]}" --initialize-insecure \
-            > "$server_folder/initialise.log" 2>&1
-    else
-        mkdir -p "$server_folder/data/mysql"
-        { printf 'CREATE DATABASE IF NOT EXISTS mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n'
-          cat "$share/mysql_system_tables.sql" "$share/mysql_performance_tables.sql" \
-              "$share/mysql_system_tables_data.sql"
-        } | run_unpacked "$server_package" usr/sbin/mariadbd "${flags[@]}" --bootstrap \
-            > "$server_folder/initialise.log" 2>&1
-    fi || { tail -n 5 "$server_folder/initialise.log" >&2; return 1; }
+    run_unpacked "$server_package" usr/sbin/mysqld "${flags[@]}" --initialize-insecure \
+        > "$server_folder/initialise.log" 2>&1 ||
+        { tail -n 5 "$server_folder/initialise.log" >&2; return 1; }
 }
 
 # server_start FOLDER [FLAG...]
@@ -44,19 +27,15 @@ server_start() {
     shift
     mkdir -p "$server_folder"
     [ -d "$server_folder/data" ] || server_initialise
-    local flags loader program=usr/sbin/mysqld triplet
+    local flags loader triplet
     mapfile -t flags < <(server_flags)
-    if [ "$server_kind" = mysql ]; then
-        flags+=(--mysqlx=OFF --gtid-mode=ON --enforce-gtid-consistency=ON)
-    else
-        program=usr/sbin/mariadbd
-    fi
+    flags+=(--mysqlx=OFF --gtid-mode=ON --enforce-gtid-consistency=ON)
     server_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     loader=$(unpacked_loader "$server_package")
     triplet=$(basename "$(dirname "$loader")")
     # In the background by its own process number, so that it can be stopped by that number.
     "$loader" --library-path "$server_package/usr/lib/$triplet:$server_package/lib/$triplet" \
-        "$server_package/$program" "${flags[@]}" \
+        "$server_package/usr/sbin/mysqld" "${flags[@]}" \
         --port="$server_port" --bind-address=127.0.0.1 --socket="$server_folder/socket" \
         --pid-file="$server_folder/pid" --tmpdir="$server_folder" --secure-file-priv= --server-id=1 \
         --log-bin=binlog --binlog-format=ROW --binlog-row-image=FULL --performance-schema=OFF "$@" \
@@ -77,9 +56,7 @@ server_start() {
 
 # Runs the mysql client as root over the socket: server_sql -e STATEMENTS, or with statements on its input.
 server_sql() {
-    local client=usr/bin/mysql
-    [ "$server_kind" = mysql ] || client=usr/bin/mariadb
-    MYSQL_PWD=${server_password:-} run_unpacked "$server_package" "$client" --no-defaults --user=root \
+    MYSQL_PWD=${server_password:-} run_unpacked "$server_package" usr/bin/mysql --no-defaults --user=root \
         --socket="$server_folder/socket" --default-character-set=utf8mb4 "$@"
 }
 
