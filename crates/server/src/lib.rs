@@ -1,0 +1,1 @@
+//! The server: JobManager REST, SQL gateway and the page, over HTTP.
