@@ -10,6 +10,7 @@ mod fault;
 mod options;
 mod sink;
 mod source;
+mod status;
 
 pub use definition::{MetadataColumn, ObjectName, TableDefinition};
 pub use events::{
@@ -22,6 +23,6 @@ pub use sink::{
     SinkFactory, SinkWriter, WriteResult,
 };
 pub use source::{
-    ChangelogMode, JobPosition, ReadRequest, RunningSource, Source, SourceFactory, SourceStatus,
-    SplitStatus,
+    ChangelogMode, JobPosition, ReadRequest, RunningSource, Source, SourceFactory,
 };
+pub use status::{ChunkCount, LaneStatus, ReadPhase, SourceStatus, SplitStatus};

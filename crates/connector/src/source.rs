@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::{Error, EventReceiver, MetadataColumn, OptionSpec, TableDefinition};
+use crate::{Error, EventReceiver, MetadataColumn, OptionSpec, SourceStatus, TableDefinition};
 
 /// Which kinds of change a changelog may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,27 +51,6 @@ pub struct ReadRequest {
     pub memory_bytes: usize,
     /// A folder for spill files, emptied by the engine before each start.
     pub spill_dir: PathBuf,
-}
-
-/// One split of a source and how far it is, for `SHOW` statements and metrics.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SplitStatus {
-    /// The lane that reads it.
-    pub lane: String,
-    /// The split, for example `db.table`.
-    pub split: String,
-    /// `snapshot`, `binlog`, `retrying` or `failed`.
-    pub phase: &'static str,
-    /// Chunks read and chunks in all, if it has chunks.
-    pub chunks: Option<(u64, u64)>,
-    /// Rows sent so far.
-    pub rows: u64,
-}
-
-/// A live view on a running source.
-pub trait SourceStatus: Send + Sync {
-    /// The splits as they stand.
-    fn splits(&self) -> Vec<SplitStatus>;
 }
 
 /// A source whose readers run.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use shardlake_connector::{SourceStatus, SplitStatus};
+use shardlake_connector::{LaneStatus, SourceStatus, SplitStatus};
 
 use crate::{JobCounters, JobStatus};
 
@@ -100,6 +100,18 @@ impl JobHandle {
             .into_iter()
             .flat_map(|(name, source)| {
                 source.splits().into_iter().map(move |split| (name.clone(), split))
+            })
+            .collect()
+    }
+
+    /// How far the lanes of the sources are, as `(source table, lane)`.
+    #[must_use]
+    pub fn lanes(&self) -> Vec<(String, LaneStatus)> {
+        let sources = self.record.state.lock().splits.clone();
+        sources
+            .into_iter()
+            .flat_map(|(name, source)| {
+                source.lanes().into_iter().map(move |lane| (name.clone(), lane))
             })
             .collect()
     }

@@ -5,6 +5,7 @@
 //! rows of all these transactions, and no others, have been sent.
 
 mod groups;
+mod lag;
 mod prefix;
 mod prepared;
 mod tables;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shardlake_change::ChangeBatch;
+use shardlake_connector::ReadPhase;
 use shardlake_mysql_wire::event::{Event, EventBody, EventHeader, Heartbeat, Rotate};
 use shardlake_mysql_wire::gtid::GtidSet;
 
@@ -26,7 +28,6 @@ use crate::filter::{WatermarkFilter, parse_set};
 use crate::lane::{Emitter, Lane};
 use crate::options::StartupMode;
 use crate::position::BinlogOffset;
-use crate::status::LanePhase;
 use crate::transaction::Assembly;
 
 pub(crate) use prepared::Prepared;
@@ -105,6 +106,8 @@ struct Report {
     /// When the first of these rows came.
     since: Instant,
     last_boundary: Instant,
+    /// When the distance to the end of the binlog was measured last.
+    measured: Instant,
     /// When the last transaction was written.
     event_time_ms: Option<u64>,
 }
@@ -168,6 +171,7 @@ impl<'a> BinlogReader<'a> {
                 rows: false,
                 since: now,
                 last_boundary: now,
+                measured: now,
                 event_time_ms: None,
             },
             position_interval: (interval > 0)
@@ -266,6 +270,7 @@ impl<'a> BinlogReader<'a> {
             return;
         }
         self.offset.offset = heartbeat.position;
+        self.lane.status.idle();
         if self.ended != self.offset {
             self.ended.clone_from(&self.offset);
             self.report.moved = true;
@@ -319,7 +324,7 @@ impl<'a> BinlogReader<'a> {
         if passed {
             self.lane.position.snapshot = None;
             self.filter = None;
-            self.lane.status.set_phase(LanePhase::Binlog);
+            self.lane.status.set_phase(ReadPhase::Binlog);
             tracing::info!(server = self.lane.target.lane(), "snapshot phase has ended");
         }
         passed
@@ -337,7 +342,7 @@ impl<'a> BinlogReader<'a> {
         self.report.moved = false;
         self.report.rows = false;
         self.report.last_boundary = Instant::now();
-        Ok(())
+        self.measure_lag()
     }
 
     /// Notes that rows of an ended transaction wait to be sent.

@@ -21,7 +21,7 @@ use crate::lane::Shared;
 use crate::output::{OutputShape, Run};
 use crate::position::KeyRange;
 use crate::spill::RowBuffer;
-use crate::status::StatusBoard;
+use crate::status::{SentRows, StatusBoard};
 use crate::transaction::Collect;
 use crate::zone::ServerZone;
 
@@ -69,6 +69,8 @@ pub(crate) struct Collector {
     status: Arc<StatusBoard>,
     builder: BatchBuilder,
     runs: Vec<Run>,
+    /// The bytes of each run.
+    run_bytes: Vec<u64>,
     size_bytes: usize,
 }
 
@@ -76,7 +78,7 @@ impl Collector {
     /// Nothing has been collected.
     pub(crate) fn new(shared: Arc<Shared>, status: Arc<StatusBoard>) -> Result<Self> {
         let builder = new_builder(shared.shape.physical())?;
-        Ok(Self { shared, status, builder, runs: Vec::new(), size_bytes: 0 })
+        Ok(Self { shared, status, builder, runs: Vec::new(), run_bytes: Vec::new(), size_bytes: 0 })
     }
 
     /// Appends the rows of an event.
@@ -93,8 +95,14 @@ impl Collector {
         match self.runs.last_mut() {
             Some(run) if Arc::ptr_eq(&run.table, &target.table) && run.op_ts_ms == op_ts_ms => {
                 run.row_count += row_count;
+                if let Some(bytes) = self.run_bytes.last_mut() {
+                    *bytes += u64::from(header.size);
+                }
             }
-            _ => self.runs.push(Run { table: Arc::clone(&target.table), op_ts_ms, row_count }),
+            _ => {
+                self.runs.push(Run { table: Arc::clone(&target.table), op_ts_ms, row_count });
+                self.run_bytes.push(u64::from(header.size));
+            }
         }
         Ok(())
     }
@@ -112,8 +120,10 @@ impl Collect for Collector {
     fn finish(&mut self) -> Result<ChangeBatch> {
         self.size_bytes = 0;
         let runs = std::mem::take(&mut self.runs);
-        for run in &runs {
-            self.status.rows_sent(&run.table, u64::try_from(run.row_count).unwrap_or(0));
+        for (run, size_bytes) in runs.iter().zip(std::mem::take(&mut self.run_bytes)) {
+            let row_count = u64::try_from(run.row_count).unwrap_or(0);
+            let event_ms = u64::try_from(run.op_ts_ms).unwrap_or(0);
+            self.status.rows_sent(&run.table, SentRows { row_count, size_bytes, event_ms });
         }
         finish(&mut self.builder, &self.shared.shape, &runs)
     }

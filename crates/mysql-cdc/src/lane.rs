@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use shardlake_change::{ChangeBatch, TableId};
 use shardlake_connector::{
-    Boundary, Error as ConnectorError, EventSender, Fault, Phase, SourceEvent,
+    Boundary, Error as ConnectorError, EventSender, Fault, Phase, ReadPhase, SourceEvent,
 };
 
 use uuid::Uuid;
@@ -27,7 +27,7 @@ use crate::position::LanePosition;
 use crate::snapshot;
 use crate::socket::StopCheck;
 use crate::spill::SpillPolicy;
-use crate::status::{LanePhase, StatusBoard};
+use crate::status::StatusBoard;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(10);
@@ -46,6 +46,7 @@ pub(crate) struct Shared {
 /// The way of a lane's events into the engine.
 pub(crate) struct Emitter {
     sender: EventSender,
+    status: Arc<StatusBoard>,
 }
 
 impl Emitter {
@@ -65,7 +66,9 @@ impl Emitter {
     ) -> Result<()> {
         let boundary =
             Boundary { position: position.to_json()?, phase: position.phase(), event_time_ms };
-        Ok(self.sender.send(SourceEvent::Boundary(boundary))?)
+        self.sender.send(SourceEvent::Boundary(boundary))?;
+        self.status.told(position, event_time_ms);
+        Ok(())
     }
 
     /// A check whether the engine has stopped to listen.
@@ -120,7 +123,7 @@ impl Lane {
         let LaneStart { shared, target, facts, tables, position, status, server_id } = start;
         let lane = Self {
             prepared: Prepared::default(),
-            emitter: Emitter { sender },
+            emitter: Emitter { sender, status: Arc::clone(&status) },
             shared,
             target,
             facts,
@@ -160,22 +163,26 @@ impl Lane {
         loop {
             let before = self.position.clone();
             let error = match self.attempt() {
-                Ok(()) => return self.emitter.last(SourceEvent::End),
+                Ok(()) => {
+                    self.status.set_phase(ReadPhase::Finished);
+                    return self.emitter.last(SourceEvent::End);
+                }
                 Err(error) => error,
             };
             if matches!(error, Error::Ended) || self.emitter.is_closed() {
                 return;
             }
+            let error = ConnectorError::from(error);
+            let report = error.report();
             if error.fault() != Fault::Transient {
-                self.status.set_phase(LanePhase::Failed);
-                return self.emitter.last(SourceEvent::Failed(error.into()));
+                self.status.failed(ReadPhase::Failed, &report);
+                return self.emitter.last(SourceEvent::Failed(error));
             }
             if self.position != before {
                 delay = FIRST_RETRY;
             }
-            let report = ConnectorError::from(error).report();
             tracing::warn!(server = self.target.lane(), error = report, "connecting again");
-            self.status.set_phase(LanePhase::Retrying);
+            self.status.failed(ReadPhase::Retrying, &report);
             if !self.wait(delay) {
                 return;
             }
@@ -202,13 +209,13 @@ impl Lane {
         let mut control = Connection::open(&self.target, self.emitter.stop_check())?;
         self.check_identity(&mut control)?;
         if incomplete {
-            self.status.set_phase(LanePhase::Snapshot);
+            self.status.set_phase(ReadPhase::Snapshot);
             snapshot::read_existing_rows(self)?;
         }
         self.status.set_phase(if self.position.phase() == Phase::Snapshot {
-            LanePhase::Snapshot
+            ReadPhase::Snapshot
         } else {
-            LanePhase::Binlog
+            ReadPhase::Binlog
         });
         binlog::follow(self, control)
     }

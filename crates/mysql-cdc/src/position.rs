@@ -12,6 +12,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -102,6 +103,13 @@ pub(crate) struct ChunkRun {
     /// The keys of all of them.
     #[serde(flatten)]
     pub(crate) keys: KeyRange,
+}
+
+impl ChunkRun {
+    /// How many chunks they are.
+    pub(crate) const fn chunk_count(&self) -> u64 {
+        self.last + 1 - self.first
+    }
 }
 
 /// How far the existing rows of one table have been read.
@@ -265,6 +273,12 @@ impl LanePosition {
         Self { version: VERSION, server_uuid, at: start, snapshot, prepared: BTreeMap::new() }
     }
 
+    /// The same place without what only the snapshot phase needs.
+    pub(crate) fn without_chunks(&self) -> Self {
+        let (server_uuid, at) = (self.server_uuid.clone(), self.at.clone());
+        Self { version: VERSION, server_uuid, at, snapshot: None, prepared: BTreeMap::new() }
+    }
+
     /// Whether existing rows are being read or caught up with.
     pub(crate) const fn phase(&self) -> Phase {
         if self.snapshot.is_some() { Phase::Snapshot } else { Phase::Streaming }
@@ -293,6 +307,17 @@ impl LanePosition {
             )));
         }
         Ok(position)
+    }
+}
+
+impl fmt::Display for LanePosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BinlogOffset { file, offset } = &self.at.offset;
+        match &self.at.gtid_set {
+            Some(set) if file.is_empty() => f.write_str(set),
+            Some(set) => write!(f, "{file}:{offset} {set}"),
+            None => write!(f, "{file}:{offset}"),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::lane::{Lane, Shared};
 use crate::position::{ChunkRun, FinishedChunk, KeyRange, Watermark};
 use crate::socket::StopCheck;
 use crate::spill::{RowBuffer, SpillPolicy};
-use crate::status::StatusBoard;
+use crate::status::{SentRows, StatusBoard};
 
 /// Chunks that wait to be read.
 const PLANNED_CHUNKS: usize = 64;
@@ -73,8 +73,8 @@ pub(crate) fn read_existing_rows(lane: &mut Lane) -> Result<()> {
             folder: shared.spill.folder.clone(),
         },
     };
-    status.forget_planned();
     let work = missing_chunks(lane);
+    expect_chunks(lane, &work);
     let outcome = thread::scope(|scope| {
         let finished = start_crew(scope, &crew, work, reader_count)?;
         let outcome = send_chunks(lane, &finished);
@@ -108,6 +108,32 @@ fn missing_chunks(lane: &Lane) -> Vec<Chunk> {
         work.extend(missing.into_iter().map(|run| Chunk { table: Arc::clone(table), run }));
     }
     work
+}
+
+/// Notes how many chunks have been read, and about how many are left.
+fn expect_chunks(lane: &Lane, work: &[Chunk]) {
+    let chunk_size = lane.shared.options.chunk_size;
+    for table in &lane.tables {
+        let progress = lane.position.snapshot.as_ref().and_then(|all| all.table(&table.id));
+        let finished = progress.map_or(&[][..], |progress| &progress.finished);
+        let read: u64 = finished.iter().map(ChunkRun::chunk_count).sum();
+        let missing = work.iter().filter(|chunk| Arc::ptr_eq(&chunk.table, table));
+        let (mut closed, mut open) = (0, 0);
+        for Chunk { run, .. } in missing {
+            match run.keys.to {
+                Some(_) => closed += run.chunk_count(),
+                None => {
+                    open = table.row_estimate.div_ceil(chunk_size).saturating_sub(run.first).max(1);
+                }
+            }
+        }
+        lane.status.chunks_kept(&table.id, read);
+        if open > 0 {
+            lane.status.chunks_expected(&table.id, closed + open);
+        } else {
+            lane.status.chunks_known(&table.id, read + closed);
+        }
+    }
 }
 
 /// Starts one thread that cuts chunks and those that read them.
@@ -164,9 +190,14 @@ fn send_chunks(lane: &mut Lane, finished: &Receiver<Result<ReadChunk>>) -> Resul
 fn send_chunk(lane: &mut Lane, read: ReadChunk) -> Result<()> {
     let ReadChunk { chunk, rows, low, high } = read;
     let table = &chunk.table.id;
-    lane.status.rows_sent(table, rows.row_count());
+    let sent = SentRows {
+        row_count: rows.row_count(),
+        size_bytes: rows.total_bytes(),
+        event_ms: 0,
+    };
     rows.drain(|batch| lane.emitter.rows(batch))?;
-    lane.status.chunk_read(table);
+    lane.status.rows_sent(table, sent);
+    lane.status.chunks_read(table, chunk.run.chunk_count());
     let (key, _) = chunk.table.chunk_key()?;
     if let Some(snapshot) = &mut lane.position.snapshot {
         snapshot.finish(FinishedChunk { table, key, run: chunk.run, low, high: high.offset });
@@ -208,6 +239,7 @@ impl Crew<'_> {
             let keys = KeyRange { from, to: to.clone() };
             self.send_planned(plan, table, ChunkRun { first: number, last: number, keys })?;
             if last {
+                self.status.chunks_known(&table.id, number + 1);
                 return Ok(());
             }
             from = to;
@@ -221,7 +253,6 @@ impl Crew<'_> {
         table: &Arc<ServerTable>,
         run: ChunkRun,
     ) -> Result<()> {
-        self.status.chunk_planned(&table.id);
         // All readers have ended only if one of them reported a failure.
         plan.send(Chunk { table: Arc::clone(table), run }).map_err(|_| Error::Ended)
     }

@@ -32,6 +32,7 @@ pub(crate) struct RowBuffer {
     memory: Vec<ChangeBatch>,
     size_bytes: usize,
     row_count: u64,
+    total_bytes: u64,
     file: Option<SpillFile>,
 }
 
@@ -43,12 +44,17 @@ struct SpillFile {
 impl RowBuffer {
     /// An empty buffer.
     pub(crate) const fn new(policy: SpillPolicy) -> Self {
-        Self { policy, memory: Vec::new(), size_bytes: 0, row_count: 0, file: None }
+        Self { policy, memory: Vec::new(), size_bytes: 0, row_count: 0, total_bytes: 0, file: None }
     }
 
     /// How many rows there are.
     pub(crate) const fn row_count(&self) -> u64 {
         self.row_count
+    }
+
+    /// About how many bytes all rows take, wherever they are.
+    pub(crate) const fn total_bytes(&self) -> u64 {
+        self.total_bytes
     }
 
     /// Whether there is nothing.
@@ -63,6 +69,7 @@ impl RowBuffer {
         }
         self.row_count += u64::try_from(batch.row_count()).unwrap_or(0);
         self.size_bytes += batch.size_bytes();
+        self.total_bytes += u64::try_from(batch.size_bytes()).unwrap_or(0);
         self.memory.push(batch);
         if self.size_bytes > self.policy.memory_bytes {
             self.spill()?;

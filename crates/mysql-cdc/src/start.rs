@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use shardlake_connector::{
-    Error as ConnectorError, Fault, ReadRequest, RunningSource, SourceStatus, event_channel,
+    Error as ConnectorError, Fault, ReadRequest, RunningSource, event_channel,
 };
 
 use crate::binlog;
@@ -21,7 +21,7 @@ use crate::output::OutputShape;
 use crate::position::{BinlogOffset, LanePosition, Watermark};
 use crate::source::MysqlSource;
 use crate::spill::SpillPolicy;
-use crate::status::StatusBoard;
+use crate::status::{Boards, StatusBoard};
 
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The greatest batch, by which the channel's capacity is reckoned.
@@ -52,6 +52,7 @@ pub(crate) fn start(
     let (sender, receiver) = event_channel(capacity);
     let lane = target.lane().to_owned();
     let status = Arc::new(StatusBoard::new(lane.clone()));
+    status.tables_found(tables.iter().map(|table| &table.id));
     let start = LaneStart {
         shared,
         target,
@@ -62,8 +63,8 @@ pub(crate) fn start(
         server_id: *options.server_ids.start(),
     };
     Lane::spawn(start, sender)?;
-    let status: Arc<dyn SourceStatus> = status;
-    Ok(RunningSource { lanes: vec![(lane, receiver)], status: Some(status) })
+    let status = Some(Arc::new(Boards(vec![status])) as Arc<_>);
+    Ok(RunningSource { lanes: vec![(lane, receiver)], status })
 }
 
 /// Connects for the first time.

@@ -123,6 +123,10 @@ impl Engine {
             StatementOutcome::DescribeJob(id) => {
                 jobs_table(&[self.find_job(&id)?]).map(Answer::Table)
             }
+            StatementOutcome::ShowSplits(id) => {
+                let job = self.find_job(&id)?;
+                print::splits_table(&job.lanes(), &job.splits()).map(Answer::Table)
+            }
             StatementOutcome::StopJob(stop) => self.stop_job(&stop).map(Answer::Lines),
             StatementOutcome::Help => Ok(Answer::Help),
             StatementOutcome::Clear => Ok(Answer::Clear),

@@ -7,6 +7,7 @@ mod cell;
 pub(crate) mod ddl;
 mod lines;
 mod messages;
+mod splits;
 mod tableau;
 
 pub use cell::CellFormat;
@@ -15,4 +16,5 @@ pub use messages::{
     EXECUTE_SUCCEEDED, HELP, JOB_FINISHED, JobRow, SUBMITTING, error_text, job_submitted,
     jobs_table, savepoint_table, warning_text,
 };
+pub use splits::splits_table;
 pub use tableau::{Tableau, footer, row_count_text};

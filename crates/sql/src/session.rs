@@ -36,6 +36,8 @@ pub enum StatementOutcome {
     ShowJobs,
     /// A job is to be described; see [`crate::print::jobs_table`].
     DescribeJob(String),
+    /// A job's splits are to be listed; see [`crate::print::splits_table`].
+    ShowSplits(String),
     /// A job is to be stopped.
     StopJob(StopJob),
     /// The help is to be shown; see [`crate::print::HELP`].
@@ -165,6 +167,7 @@ impl Session {
                 self.describe(&name, None).await.map(StatementOutcome::Table)
             }
             Statement::DescribeJob(id) => Ok(StatementOutcome::DescribeJob(id)),
+            Statement::ShowSplits(id) => Ok(StatementOutcome::ShowSplits(id)),
             Statement::Explain(explain) => self.explain(&explain).await,
             Statement::Insert(insert) => self.insert(insert).await,
             Statement::StatementSet(inserts) => self.submit(&inserts).await,

@@ -54,6 +54,8 @@ pub enum Statement {
     Describe(Name),
     /// `DESCRIBE JOB`.
     DescribeJob(String),
+    /// `SHOW SPLITS FOR JOB`.
+    ShowSplits(String),
     /// `EXPLAIN`.
     Explain(Explain),
     /// `INSERT INTO`, also as `EXECUTE INSERT INTO`.

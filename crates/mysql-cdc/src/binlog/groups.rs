@@ -169,6 +169,9 @@ impl BinlogReader<'_> {
                 for table in &tables {
                     if self.tables.is_matched(table)? {
                         self.warn_of_lost_rows(change, &table.to_string());
+                        if change == TableChange::Columns {
+                            self.lane.status.columns_changed(table);
+                        }
                     }
                     self.tables.forget(table);
                 }

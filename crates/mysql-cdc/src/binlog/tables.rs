@@ -12,7 +12,7 @@ use shardlake_mysql_wire::Error as WireError;
 use shardlake_mysql_wire::event::{RowsEvent, TableMap};
 use shardlake_mysql_wire::rows::{Lookup, PlanCache};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, TextRow};
 use crate::decode::RowPlan;
 use crate::discovery::{self, ServerTable};
 use crate::error::{Error, Result};
@@ -202,6 +202,13 @@ impl Tables {
     pub(super) fn binlog_files(&mut self) -> Result<Vec<String>> {
         let rows = self.control.query("SHOW BINARY LOGS", "listing binlog files")?;
         Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+    }
+
+    /// The server's binlog files with their sizes in bytes, the oldest first.
+    pub(super) fn binlog_sizes(&mut self) -> Result<Vec<(String, u64)>> {
+        let rows = self.control.query("SHOW BINARY LOGS", "listing binlog files")?;
+        let file = |row: &TextRow| (row.text(0).to_owned(), row.text(1).parse().unwrap_or(0));
+        Ok(rows.iter().map(file).collect())
     }
 
     /// Rows come in parts only, if they are wanted.

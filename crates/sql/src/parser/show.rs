@@ -20,6 +20,11 @@ impl StatementParser<'_> {
         if self.accept(&["CURRENT", "DATABASE"]) {
             return Ok(Statement::Show(Show::CurrentDatabase));
         }
+        if self.accept(&["SPLITS"]) {
+            self.expect("FOR")?;
+            self.expect("JOB")?;
+            return self.string().map(Statement::ShowSplits);
+        }
         for what in REFUSED {
             if self.accept(&[what]) {
                 return Err(self.unsupported(&format!("SHOW {what}"), start));
@@ -66,8 +71,8 @@ impl StatementParser<'_> {
             return Ok(Show::Jobs);
         }
         Err(self.unexpected(
-            "CATALOGS, DATABASES, TABLES, VIEWS, COLUMNS, FUNCTIONS, MODULES, JARS, JOBS, CREATE or \
-             CURRENT",
+            "CATALOGS, DATABASES, TABLES, VIEWS, COLUMNS, FUNCTIONS, MODULES, JARS, JOBS, SPLITS, \
+             CREATE or CURRENT",
         ))
     }
 

@@ -313,6 +313,7 @@ fn small_statements() {
     assert!(matches!(parse("USE c.d"), Statement::UseDatabase(name) if name.parts == ["c", "d"]));
     assert!(matches!(parse("DESC `a.b`"), Statement::Describe(name) if name.parts == ["a.b"]));
     assert!(matches!(parse("DESCRIBE JOB 'x'"), Statement::DescribeJob(id) if id == "x"));
+    assert!(matches!(parse("SHOW SPLITS FOR JOB 'x'"), Statement::ShowSplits(id) if id == "x"));
     assert!(matches!(
         parse("DROP DATABASE IF EXISTS d CASCADE"),
         Statement::Drop(Drop { kind: ObjectKind::Database, if_exists: true, cascade: true, .. })

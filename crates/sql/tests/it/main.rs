@@ -87,6 +87,7 @@ impl Embedded {
             }
             StatementOutcome::ShowJobs => "[SHOW JOBS]".to_owned(),
             StatementOutcome::DescribeJob(id) => format!("[DESCRIBE JOB] {id}"),
+            StatementOutcome::ShowSplits(id) => format!("[SHOW SPLITS] {id}"),
             StatementOutcome::StopJob(stop) => format!("[STOP JOB] {stop:?}"),
             StatementOutcome::Help => "[HELP]".to_owned(),
             StatementOutcome::Clear => "[CLEAR]".to_owned(),
