@@ -87,6 +87,7 @@ const KEYWORDS: &[&str] = &[
     "SHOW CREATE TABLE",
     "SHOW DATABASES",
     "SHOW JOBS",
+    "SHOW SPLITS FOR JOB",
     "SHOW TABLES",
     "SHOW VIEWS",
     "STOP JOB",
