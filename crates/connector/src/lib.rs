@@ -22,7 +22,5 @@ pub use sink::{
     Claim, CommitOutcome, CommitRequest, JobIdentity, OpenedSink, Progress, Sink, SinkCommitter,
     SinkFactory, SinkWriter, WriteResult,
 };
-pub use source::{
-    ChangelogMode, JobPosition, ReadRequest, RunningSource, Source, SourceFactory,
-};
+pub use source::{ChangelogMode, JobPosition, ReadRequest, RunningSource, Source, SourceFactory};
 pub use status::{ChunkCount, LaneStatus, ReadPhase, SourceStatus, SplitStatus};

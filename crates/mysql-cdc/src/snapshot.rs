@@ -190,11 +190,8 @@ fn send_chunks(lane: &mut Lane, finished: &Receiver<Result<ReadChunk>>) -> Resul
 fn send_chunk(lane: &mut Lane, read: ReadChunk) -> Result<()> {
     let ReadChunk { chunk, rows, low, high } = read;
     let table = &chunk.table.id;
-    let sent = SentRows {
-        row_count: rows.row_count(),
-        size_bytes: rows.total_bytes(),
-        event_ms: 0,
-    };
+    let sent =
+        SentRows { row_count: rows.row_count(), size_bytes: rows.total_bytes(), event_ms: 0 };
     rows.drain(|batch| lane.emitter.rows(batch))?;
     lane.status.rows_sent(table, sent);
     lane.status.chunks_read(table, chunk.run.chunk_count());

@@ -130,7 +130,8 @@ mod tests {
         };
         let named = "c.d.users".to_owned();
         let table = splits_table(&[(named.clone(), lane)], &[(named, split)]).unwrap();
-        let lines = JsonLines::new(&table.columns, CellFormat::new(SessionZone::Named(chrono_tz::Tz::UTC)));
+        let lines =
+            JsonLines::new(&table.columns, CellFormat::new(SessionZone::Named(chrono_tz::Tz::UTC)));
         insta::assert_snapshot!(lines.rows(&table.rows), @"");
     }
 }
