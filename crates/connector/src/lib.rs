@@ -8,6 +8,7 @@ mod definition;
 mod events;
 mod fault;
 mod options;
+mod references;
 mod sink;
 mod source;
 mod status;
