@@ -1,17 +1,19 @@
-//! The sink of a streaming SELECT: hands each batch to the client.
+//! How the rows of a query reach its client: through a channel that bounds how far ahead it runs.
 
 use std::sync::Arc;
 
+use futures::StreamExt;
 use shardlake_builtin::forgetful_claim;
 use shardlake_change::ChangeBatch;
 use shardlake_connector::{
     ChangelogMode, Claim, Error, JobIdentity, Sink, SinkWriter, WriteResult,
 };
+use shardlake_sql::batch::BatchQuery;
 use shardlake_sql::diagnostic::Diagnostic;
 use tokio::sync::mpsc::Sender;
 
 /// What a query sends to its client.
-pub(crate) type Delivery = Result<ChangeBatch, Diagnostic>;
+pub type Delivery = Result<ChangeBatch, Diagnostic>;
 
 /// A sink that sends into a channel and remembers nothing.
 pub(crate) struct CollectSink {
@@ -60,5 +62,21 @@ impl SinkWriter for Forward {
     fn close_epoch(&mut self, _epoch: u64) -> Result<WriteResult, Error> {
         let row_count = std::mem::take(&mut self.row_count);
         Ok(WriteResult { row_count, ..WriteResult::default() })
+    }
+}
+
+/// Sends the rows of a batch query.
+pub(crate) async fn send_batches(query: BatchQuery, sender: Sender<Delivery>) {
+    let mut stream = match query.execute().await {
+        Ok(stream) => stream,
+        // Nobody may be listening any more; then there is nobody to tell.
+        Err(error) => return sender.send(Err(error)).await.unwrap_or_default(),
+    };
+    while let Some(batch) = stream.next().await {
+        let delivery = batch.map(ChangeBatch::inserts).map_err(|error| BatchQuery::error(&error));
+        let failed = delivery.is_err();
+        if sender.send(delivery).await.is_err() || failed {
+            return;
+        }
     }
 }

@@ -14,7 +14,7 @@ struct Word {
 }
 
 /// The text with the value of every `key = value` hidden whose key names a secret.
-pub(crate) fn hide_secrets(text: &str) -> String {
+pub fn hide_secrets(text: &str) -> String {
     let words = words(text);
     let mut bytes = text.as_bytes().to_vec();
     for pair in words.windows(2) {

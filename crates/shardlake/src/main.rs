@@ -1,14 +1,14 @@
 //! The `shardlake` binary: reads its arguments and wires the crates together.
 
 mod arguments;
-mod collect;
-mod engine;
+mod client;
+mod connectors;
 mod logging;
 mod output;
 mod repl;
 mod screen;
 mod script;
-mod secrecy;
+mod server_command;
 mod signals;
 mod sql_command;
 mod state_dir;
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Sql(sql) => sql_command::run(sql),
+        Command::Server(server) => server_command::run(server),
     };
     result.unwrap_or_else(|error| {
         eprintln!("[ERROR] {error:#}");

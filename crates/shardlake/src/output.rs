@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use shardlake_change::Column;
+use shardlake_server::QueryResult;
 use shardlake_sql::diagnostic::Diagnostic;
 use shardlake_sql::print::{CellFormat, Csv, JsonLines, Tableau, footer, row_count_text};
 use shardlake_sql::session::{Configuration, Layout, ResultTable};
 
-use crate::engine::QueryResult;
 use crate::signals::Signals;
 
 /// How results are written.

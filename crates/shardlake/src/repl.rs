@@ -20,9 +20,10 @@ use shardlake_sql::diagnostic::Diagnostic;
 use shardlake_sql::print;
 use shardlake_sql::script::Script;
 
-use crate::engine::{Answer, Engine};
+use shardlake_server::{Answer, KEYWORDS, hide_secrets};
+
+use crate::client::SqlClient;
 use crate::output::{Format, Style, Unwritten, put};
-use crate::secrecy::hide_secrets;
 use crate::signals::Signals;
 use crate::{screen, script};
 
@@ -31,82 +32,12 @@ const MENU: &str = "completion";
 const WELCOME: &str = "\
 Shardlake SQL client. Enter 'HELP;' to list all available commands, 'QUIT;' to exit.";
 
-/// Words that are offered for completion.
-const KEYWORDS: &[&str] = &[
-    "ALTER TABLE",
-    "AS",
-    "BEGIN STATEMENT SET",
-    "BY",
-    "CATALOG",
-    "CATALOGS",
-    "CLEAR",
-    "COMMENT",
-    "CREATE CATALOG",
-    "CREATE DATABASE",
-    "CREATE TABLE",
-    "CREATE TEMPORARY TABLE",
-    "CREATE VIEW",
-    "DATABASE",
-    "DATABASES",
-    "DESCRIBE",
-    "DISTINCT",
-    "DROP DATABASE",
-    "DROP TABLE",
-    "DROP VIEW",
-    "END",
-    "EXECUTE STATEMENT SET",
-    "EXISTS",
-    "EXIT",
-    "EXPLAIN",
-    "FROM",
-    "FUNCTIONS",
-    "GROUP BY",
-    "HAVING",
-    "HELP",
-    "IF",
-    "IN",
-    "INSERT INTO",
-    "IS",
-    "JOBS",
-    "JOIN",
-    "LEFT JOIN",
-    "LIKE",
-    "LIMIT",
-    "METADATA",
-    "NOT ENFORCED",
-    "NOT NULL",
-    "NULL",
-    "ON",
-    "ORDER BY",
-    "PRIMARY KEY",
-    "QUIT",
-    "RESET",
-    "SELECT",
-    "SET",
-    "SHOW CATALOGS",
-    "SHOW CREATE TABLE",
-    "SHOW DATABASES",
-    "SHOW JOBS",
-    "SHOW SPLITS FOR JOB",
-    "SHOW TABLES",
-    "SHOW VIEWS",
-    "STOP JOB",
-    "TABLES",
-    "UNION ALL",
-    "USE",
-    "USE CATALOG",
-    "VALUES",
-    "VIRTUAL",
-    "WHERE",
-    "WITH",
-];
-
 /// Reads and runs statements until the user leaves.
 ///
 /// # Errors
 /// The terminal cannot be used.
-pub(crate) async fn run(engine: &mut Engine, signals: &mut Signals) -> Result<ExitCode> {
-    let names = Arc::new(Mutex::new(engine.session().object_names().await));
+pub(crate) async fn run(client: &mut SqlClient, signals: &mut Signals) -> Result<ExitCode> {
+    let names = Arc::new(Mutex::new(client.object_names().await));
     let mut editor = editor(&names)?;
     put(&format!("{WELCOME}\n\n"))?;
     loop {
@@ -117,22 +48,23 @@ pub(crate) async fn run(engine: &mut Engine, signals: &mut Signals) -> Result<Ex
         match line.context("cannot read from the terminal")? {
             Signal::Success(text) => {
                 signals.forget_interrupts();
-                if !run_text(engine, &text, signals).await? {
+                if !run_text(client, &text, signals).await? {
                     break;
                 }
-                *names.lock() = engine.session().object_names().await;
+                *names.lock() = client.object_names().await;
             }
             // Ctrl-C drops what has been typed, and nothing else.
             Signal::CtrlC => {}
             _ => break,
         }
     }
-    leave(engine).await
+    leave(client).await
 }
 
 /// Ends the session: jobs of this process commit what they have read and stop.
-async fn leave(engine: &Engine) -> Result<ExitCode> {
-    let running = engine.jobs().running();
+async fn leave(client: &SqlClient) -> Result<ExitCode> {
+    let Some(jobs) = client.jobs() else { return Ok(ExitCode::SUCCESS) };
+    let running = jobs.running();
     if !running.is_empty() {
         put(&format!(
             "[INFO] {} job(s) run in this process: they commit and stop now. Submitting the same \
@@ -140,12 +72,12 @@ async fn leave(engine: &Engine) -> Result<ExitCode> {
             running.len()
         ))?;
     }
-    script::stop_jobs(engine.jobs()).await;
+    script::stop_jobs(jobs).await;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs the statements of an input; false if the user wants to leave.
-async fn run_text(engine: &mut Engine, text: &str, signals: &mut Signals) -> Result<bool> {
+async fn run_text(client: &mut SqlClient, text: &str, signals: &mut Signals) -> Result<bool> {
     let spans = match Script::split(text).statements(text) {
         Ok(spans) => spans,
         Err(diagnostic) => {
@@ -155,7 +87,7 @@ async fn run_text(engine: &mut Engine, text: &str, signals: &mut Signals) -> Res
     };
     for span in spans {
         let statement = text.get(span.start..span.end).unwrap_or_default();
-        let answer = match engine.execute(statement).await {
+        let answer = match client.execute(statement).await {
             Ok(answer) => answer,
             Err(diagnostic) => {
                 complain(&diagnostic, statement)?;
@@ -165,7 +97,7 @@ async fn run_text(engine: &mut Engine, text: &str, signals: &mut Signals) -> Res
         if matches!(answer, Answer::Quit) {
             return Ok(false);
         }
-        show(engine, answer, statement, signals).await?;
+        show(client, answer, statement, signals).await?;
     }
     Ok(true)
 }
@@ -175,15 +107,17 @@ fn complain(diagnostic: &Diagnostic, statement: &str) -> Result<()> {
 }
 
 async fn show(
-    engine: &Engine,
+    client: &SqlClient,
     answer: Answer,
     statement: &str,
     signals: &mut Signals,
 ) -> Result<()> {
-    let configuration = engine.session().configuration();
+    let configuration = client.configuration();
     let style = Style::of(configuration, Format::Tableau);
     match answer {
-        Answer::Lines(lines) => put(&format!("{}\n\n", lines.join("\n")))?,
+        Answer::Done(lines) | Answer::Submitted { lines, .. } => {
+            put(&format!("{}\n\n", lines.join("\n")))?
+        }
         Answer::Help => put(&format!("{}\n\n", print::HELP))?,
         Answer::Clear => put("\u{1b}[2J\u{1b}[H")?,
         Answer::Quit => {}

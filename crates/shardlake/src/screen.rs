@@ -14,9 +14,9 @@ use crossterm::terminal::{
     enable_raw_mode, size,
 };
 use crossterm::{cursor, execute, queue};
+use shardlake_server::QueryResult;
 use shardlake_sql::print::CellFormat;
 
-use crate::engine::QueryResult;
 use crate::output::{Unwritten, put};
 use view::{Mode, View};
 

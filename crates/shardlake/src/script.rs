@@ -10,9 +10,10 @@ use shardlake_sql::diagnostic::Diagnostic;
 use shardlake_sql::print;
 use shardlake_sql::script::Script;
 
-use crate::engine::{Answer, Engine, failed};
+use shardlake_server::{Answer, hide_secrets, job_failed};
+
+use crate::client::SqlClient;
 use crate::output::{Format, Style, Unwritten, put};
-use crate::secrecy::hide_secrets;
 use crate::signals::Signals;
 
 /// How often the end of jobs is looked for.
@@ -46,7 +47,7 @@ pub(crate) enum End {
 /// # Errors
 /// Standard output is closed.
 pub(crate) async fn run(
-    engine: &mut Engine,
+    client: &mut SqlClient,
     script: &ScriptRun<'_>,
     signals: &mut Signals,
 ) -> Result<End> {
@@ -62,7 +63,7 @@ pub(crate) async fn run(
         if script.echoes && script.format == Format::Tableau {
             put(&format!("Shardlake SQL> {};\n", hide_secrets(statement.trim())))?;
         }
-        match run_statement(engine, statement, script.format, signals).await? {
+        match run_statement(client, statement, script.format, signals).await? {
             End::Complete => {}
             end => return Ok(end),
         }
@@ -71,23 +72,23 @@ pub(crate) async fn run(
 }
 
 async fn run_statement(
-    engine: &mut Engine,
+    client: &mut SqlClient,
     statement: &str,
     format: Format,
     signals: &mut Signals,
 ) -> Result<End> {
-    let answer = match engine.execute(statement).await {
+    let answer = match client.execute(statement).await {
         Ok(answer) => answer,
         Err(diagnostic) => return Ok(report(&diagnostic, statement)),
     };
-    let style = Style::of(engine.session().configuration(), format);
+    let style = Style::of(client.configuration(), format);
     let says = |lines: &[String]| match format {
         Format::Tableau => put(&format!("{}\n\n", lines.join("\n"))),
         // Scripts read results from standard output, so nothing else goes there.
         Format::Json | Format::Csv => Ok(()),
     };
     match answer {
-        Answer::Lines(lines) => says(&lines)?,
+        Answer::Done(lines) | Answer::Submitted { lines, .. } => says(&lines)?,
         Answer::Help => says(&[print::HELP.to_owned()])?,
         Answer::Clear => {}
         Answer::Quit => return Ok(End::Quit),
@@ -125,10 +126,17 @@ pub(crate) async fn wait_for_jobs(jobs: &Arc<Jobs>, signals: &mut Signals) -> Ex
     stop_jobs(jobs).await;
     let mut code = ExitCode::SUCCESS;
     for job in jobs.list().iter().filter(|job| job.status() == JobStatus::Failed) {
-        eprintln!("[ERROR] {}", failed(job));
+        eprintln!("[ERROR] {}", job_failed(job));
         code = ExitCode::FAILURE;
     }
     code
+}
+
+/// Has the jobs of this process commit what they have read, and end. Jobs of a server go on.
+pub(crate) async fn stop_own_jobs(client: &SqlClient) {
+    if let Some(jobs) = client.jobs() {
+        stop_jobs(jobs).await;
+    }
 }
 
 /// Has all jobs commit what they have read, and end.

@@ -1,26 +1,30 @@
 //! `shardlake sql`.
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{env, fs};
 
 use anyhow::{Context, Result, anyhow};
+use shardlake_server::GatewayClient;
 use shardlake_sql::print;
 use shardlake_sql::session::Configuration;
 use tokio::runtime::Builder;
 
 use crate::arguments::SqlArguments;
-use crate::engine::Engine;
+use crate::client::SqlClient;
 use crate::output::Format;
 use crate::script::{self, End, ScriptRun};
 use crate::signals::Signals;
 use crate::state_dir::StateDir;
 use crate::{logging, repl};
 
+/// Where the token for a server is found if no file is named.
+const TOKEN_VARIABLE: &str = "SHARDLAKE_TOKEN";
+
 /// Runs the command to its end.
 ///
 /// # Errors
-/// The state directory, a file or a setting cannot be used.
+/// The state directory, a file, a setting or the server cannot be used.
 pub(crate) fn run(arguments: SqlArguments) -> Result<ExitCode> {
     let runtime = Builder::new_multi_thread()
         .enable_all()
@@ -35,34 +39,60 @@ pub(crate) fn run(arguments: SqlArguments) -> Result<ExitCode> {
 
 async fn run_inside(arguments: SqlArguments) -> Result<ExitCode> {
     let text = statements(&arguments)?;
-    let state_dir = StateDir::open(&arguments.state_dir)?;
-    logging::start(state_dir.path(), text.is_some())?;
-    let configuration = Configuration::new(arguments.settings)
-        .map_err(|diagnostic| anyhow!(print::error_text(&diagnostic, "")))?;
-    let mut engine = Engine::new(state_dir, configuration);
+    let mut client = connect(&arguments, text.is_some()).await?;
     let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let code = run_statements(&mut client, &arguments, text, &mut signals).await;
+    client.close().await;
+    code
+}
+
+async fn connect(arguments: &SqlArguments, is_script: bool) -> Result<SqlClient> {
+    let Some(endpoint) = &arguments.endpoint else {
+        let state_dir = StateDir::open(&arguments.state_dir)?;
+        logging::start(state_dir.path(), is_script)?;
+        let configuration = Configuration::new(arguments.settings.iter().cloned())
+            .map_err(|diagnostic| anyhow!(print::error_text(&diagnostic, "")))?;
+        return Ok(SqlClient::embedded(state_dir, configuration));
+    };
+    let token = token(arguments.token_file.as_ref())?;
+    let client = GatewayClient::connect(endpoint, token.as_deref(), &arguments.settings).await?;
+    Ok(SqlClient::Remote(Box::new(client)))
+}
+
+/// The token of `--token-file`, or of the environment.
+fn token(file: Option<&PathBuf>) -> Result<Option<String>> {
+    match file {
+        Some(path) => Ok(Some(read(path)?.trim().to_owned())),
+        None => Ok(env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty())),
+    }
+}
+
+async fn run_statements(
+    client: &mut SqlClient,
+    arguments: &SqlArguments,
+    text: Option<String>,
+    signals: &mut Signals,
+) -> Result<ExitCode> {
     if let Some(path) = &arguments.init {
         let text = read(path)?;
         let init = ScriptRun { text: &text, format: Format::Json, echoes: false };
-        if script::run(&mut engine, &init, &mut signals).await? == End::Failed {
-            script::stop_jobs(engine.jobs()).await;
+        if script::run(client, &init, signals).await? == End::Failed {
+            script::stop_own_jobs(client).await;
             return Ok(ExitCode::FAILURE);
         }
     }
     let Some(text) = text else {
-        return repl::run(&mut engine, &mut signals).await;
+        return repl::run(client, signals).await;
     };
     let run = ScriptRun { text: &text, format: arguments.format, echoes: arguments.file.is_some() };
-    match script::run(&mut engine, &run, &mut signals).await? {
-        End::Failed => {
-            script::stop_jobs(engine.jobs()).await;
-            Ok(ExitCode::FAILURE)
-        }
-        End::Quit | End::Interrupted => {
-            script::stop_jobs(engine.jobs()).await;
-            Ok(script::wait_for_jobs(engine.jobs(), &mut signals).await)
-        }
-        End::Complete => Ok(script::wait_for_jobs(engine.jobs(), &mut signals).await),
+    let end = script::run(client, &run, signals).await?;
+    if end != End::Complete {
+        script::stop_own_jobs(client).await;
+    }
+    match (end, client.jobs()) {
+        (End::Failed, _) => Ok(ExitCode::FAILURE),
+        (_, Some(jobs)) => Ok(script::wait_for_jobs(jobs, signals).await),
+        (_, None) => Ok(ExitCode::SUCCESS),
     }
 }
 

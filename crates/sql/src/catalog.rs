@@ -5,6 +5,7 @@
 //! session and hide permanent ones of the same name.
 
 mod connectors;
+mod durable;
 mod lake;
 mod like;
 mod memory;
@@ -12,19 +13,23 @@ mod resolve;
 mod store;
 
 pub use connectors::Connectors;
+pub(crate) use connectors::{create_sink, create_source};
+pub(crate) use durable::pairs;
+pub use durable::{DefinitionChange, DefinitionKey, DefinitionStorage};
 pub(crate) use lake::lake_error;
 pub(crate) use like::derive_like;
 pub use resolve::{PlannerContext, Resolved, ResolvedColumn, ResolvedTable, ResolvedView};
 pub(crate) use store::{CatalogStore, DEFAULT_CATALOG, DEFAULT_DATABASE};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use shardlake_change::LogicalType;
 use shardlake_connector::Options;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 
 /// A column as `CREATE TABLE` defined it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnDefinition {
     /// Its name.
     pub name: String,
@@ -35,7 +40,7 @@ pub struct ColumnDefinition {
 }
 
 /// Where the values of a column come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ColumnKind {
     /// It is stored in the table.
     Physical {
@@ -63,7 +68,7 @@ pub enum ColumnKind {
 }
 
 /// A primary key, which is never enforced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrimaryKey {
     /// Its name if the user gave one.
     pub name: Option<String>,
@@ -80,7 +85,7 @@ impl PrimaryKey {
 }
 
 /// A table in a catalog.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CatalogTable {
     /// Its columns in their declared order.
     pub columns: Vec<ColumnDefinition>,
@@ -89,13 +94,14 @@ pub struct CatalogTable {
     /// The columns of `PARTITIONED BY`.
     pub partitioned_by: Vec<String>,
     /// The options of `WITH`, `connector` among them.
+    #[serde(with = "pairs")]
     pub options: Options,
     /// `COMMENT`.
     pub comment: Option<String>,
 }
 
 /// A view in a catalog.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogView {
     /// The names of its columns; empty: those of the query.
     pub columns: Vec<String>,
@@ -108,7 +114,7 @@ pub struct CatalogView {
 }
 
 /// What a name in a database stands for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum CatalogObject {
     /// A table.
     Table(CatalogTable),

@@ -34,7 +34,7 @@ use self::streaming::{
     unbounded_table,
 };
 use crate::batch::{BatchQuery, BatchSession};
-use crate::catalog::{PlannerContext, Resolved, ResolvedTable};
+use crate::catalog::{PlannerContext, Resolved, ResolvedTable, create_sink};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::expression::{Constraint, NullPolicy};
 use crate::functions::{FunctionRegistry, sha256_hex};
@@ -285,8 +285,7 @@ fn draft_sink<'a>(
         };
         let definition = sink_definition(&table);
         let factory = context.connectors.sink(&table.name, table.connector.as_deref())?;
-        let sink =
-            factory.create(&definition).map_err(|error| Diagnostic::connector(&error).at(span))?;
+        let sink = create_sink(factory.as_ref(), &definition).map_err(|error| error.at(span))?;
         let query = bind(context, session, &insert.query, LakeAccess::Open).await?;
         let plan = sink_plan(insert, &definition, &query)?;
         let batch = runs_as_batch(context, &plan)?

@@ -14,7 +14,7 @@ pub use cell::CellFormat;
 pub use lines::{Csv, JsonLines};
 pub use messages::{
     EXECUTE_SUCCEEDED, HELP, JOB_FINISHED, JobRow, SUBMITTING, error_text, job_submitted,
-    jobs_table, savepoint_table, warning_text,
+    jobs_table, savepoint_table, text_table, warning_text,
 };
 pub use splits::splits_table;
 pub use tableau::{Tableau, footer, row_count_text};

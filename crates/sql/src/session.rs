@@ -5,15 +5,19 @@
 
 mod configuration;
 mod ddl;
+mod frozen;
 mod result_table;
 mod show;
 
 use std::sync::Arc;
 
 pub use configuration::{CONFIGURATION_KEYS, Configuration, SessionZone};
+pub use frozen::FrozenSession;
 pub use result_table::{Layout, ResultTable};
 
-use crate::catalog::{CatalogStore, Connectors, DEFAULT_CATALOG, DEFAULT_DATABASE, PlannerContext};
+use crate::catalog::{
+    CatalogStore, Connectors, DEFAULT_CATALOG, DEFAULT_DATABASE, DefinitionStorage, PlannerContext,
+};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::plan::JobPlan;
 use crate::planner::{self, PlannedQuery};
@@ -31,7 +35,12 @@ pub enum StatementOutcome {
     /// A query to be run.
     Query(Box<PlannedQuery>),
     /// A job to be submitted.
-    SubmitJob(Box<JobPlan>),
+    SubmitJob {
+        /// The job.
+        plan: Box<JobPlan>,
+        /// What the statement saw of its session, to plan it again later.
+        scope: Box<FrozenSession>,
+    },
     /// The jobs are to be listed; see [`crate::print::jobs_table`].
     ShowJobs,
     /// A job is to be described; see [`crate::print::jobs_table`].
@@ -79,6 +88,32 @@ impl Session {
         }
     }
 
+    /// A new session whose catalogs are those that were stored, and are stored from now on.
+    ///
+    /// # Errors
+    /// What was stored cannot be read.
+    pub fn durable(
+        connectors: Connectors,
+        configuration: Configuration,
+        storage: Arc<dyn DefinitionStorage>,
+    ) -> Result<Self, Diagnostic> {
+        let catalogs = Arc::new(CatalogStore::durable(storage)?);
+        Ok(Self { catalogs, ..Self::new(connectors, configuration) })
+    }
+
+    /// Another session over the same catalogs: with a configuration, temporary objects and a current
+    /// database of its own.
+    #[must_use]
+    pub fn beside(&self, configuration: Configuration) -> Self {
+        let catalogs = Arc::new(self.catalogs.sharing());
+        Self { catalogs, ..Self::new(self.connectors.clone(), configuration) }
+    }
+
+    /// Replaces what `SET` has set; answers with what was set before.
+    pub fn replace_configuration(&mut self, configuration: Configuration) -> Configuration {
+        std::mem::replace(&mut self.configuration, configuration)
+    }
+
     /// What `SET` has set.
     #[must_use]
     pub const fn configuration(&self) -> &Configuration {
@@ -112,6 +147,7 @@ impl Session {
             configuration: self.configuration.clone(),
             catalog: self.catalog.clone(),
             database: self.database.clone(),
+            seen: Arc::default(),
         }
     }
 
@@ -229,8 +265,10 @@ impl Session {
     }
 
     async fn submit(&self, inserts: &[Insert]) -> Result<StatementOutcome, Diagnostic> {
-        let plan = planner::plan_insert(&self.planner_context(), inserts).await?;
-        Ok(StatementOutcome::SubmitJob(Box::new(plan)))
+        let context = self.planner_context();
+        let plan = planner::plan_insert(&context, inserts).await?;
+        let scope = Box::new(self.freeze(&context)?);
+        Ok(StatementOutcome::SubmitJob { plan: Box::new(plan), scope })
     }
 
     async fn explain(&self, explain: &Explain) -> Result<StatementOutcome, Diagnostic> {

@@ -17,7 +17,7 @@ const EDGES: [(&str, &[&str]); 14] = [
     ("checkpoint", &["change", "connector"]),
     ("dataflow", &["change", "connector", "checkpoint", "sql"]),
     ("job", &["change", "connector", "checkpoint", "sql", "dataflow"]),
-    ("server", &["change", "connector", "checkpoint", "sql", "job"]),
+    ("server", &["change", "connector", "builtin", "checkpoint", "sql", "job"]),
     (
         "shardlake",
         &[

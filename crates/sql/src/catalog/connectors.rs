@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use shardlake_connector::{ObjectName, SinkFactory, SourceFactory};
+use shardlake_connector::{
+    Error, ObjectName, Sink, SinkFactory, Source, SourceFactory, TableDefinition,
+};
 
 use crate::diagnostic::{Code, Diagnostic};
 
@@ -101,4 +103,26 @@ impl Connectors {
         );
         Diagnostic::new(Code::ConnectorNotFound, message)
     }
+}
+
+/// Makes what reads a table, with the references in its options resolved.
+pub(crate) fn create_source(
+    factory: &dyn SourceFactory,
+    definition: &TableDefinition,
+) -> Result<Arc<dyn Source>, Diagnostic> {
+    let source = with_references_resolved(definition).and_then(|table| factory.create(&table));
+    source.map_err(|error| Diagnostic::connector(&error))
+}
+
+/// Makes what writes a table, with the references in its options resolved.
+pub(crate) fn create_sink(
+    factory: &dyn SinkFactory,
+    definition: &TableDefinition,
+) -> Result<Arc<dyn Sink>, Diagnostic> {
+    let sink = with_references_resolved(definition).and_then(|table| factory.create(&table));
+    sink.map_err(|error| Diagnostic::connector(&error))
+}
+
+fn with_references_resolved(definition: &TableDefinition) -> Result<TableDefinition, Error> {
+    Ok(TableDefinition { options: definition.options.resolved()?, ..definition.clone() })
 }

@@ -1,12 +1,15 @@
-//! The catalog that lives as long as the session: Flink's `GenericInMemoryCatalog`.
+//! The catalog in memory: Flink's `GenericInMemoryCatalog`. It lives as long as the process, or, with a
+//! storage behind it, for good: then every change is stored before it is visible.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
 use shardlake_connector::Options;
 
-use super::{Catalog, CatalogObject};
+use super::durable::encode_object;
+use super::{Catalog, CatalogObject, DefinitionChange, DefinitionKey, DefinitionStorage};
 use crate::diagnostic::{Code, Diagnostic};
 
 /// Databases and their objects, in memory.
@@ -15,6 +18,7 @@ pub(crate) struct MemoryCatalog {
     default_database: String,
     options: Options,
     databases: RwLock<BTreeMap<String, BTreeMap<String, CatalogObject>>>,
+    storage: Option<Arc<dyn DefinitionStorage>>,
 }
 
 impl MemoryCatalog {
@@ -26,7 +30,44 @@ impl MemoryCatalog {
             default_database: default_database.to_owned(),
             options,
             databases: RwLock::new(databases),
+            storage: None,
         }
+    }
+
+    /// The same catalog, with changes stored from now on.
+    pub(crate) fn stored_in(mut self, storage: Option<Arc<dyn DefinitionStorage>>) -> Self {
+        self.storage = storage;
+        self
+    }
+
+    /// Takes in a database that was stored.
+    pub(super) fn restore_database(&self, database: &str) {
+        self.databases.write().entry(database.to_owned()).or_default();
+    }
+
+    /// Takes in an object that was stored.
+    pub(super) fn restore_object(&self, database: &str, name: &str, object: CatalogObject) {
+        let mut databases = self.databases.write();
+        databases.entry(database.to_owned()).or_default().insert(name.to_owned(), object);
+    }
+
+    /// Stores changes, which the caller makes visible afterwards.
+    fn store(&self, changes: &[DefinitionChange]) -> Result<(), Diagnostic> {
+        self.storage.as_ref().map_or(Ok(()), |storage| storage.apply(changes))
+    }
+
+    fn put(
+        &self,
+        database: &str,
+        name: &str,
+        object: &CatalogObject,
+    ) -> Result<DefinitionChange, Diagnostic> {
+        let key = DefinitionKey::object(&self.name, database, name);
+        Ok(DefinitionChange::Put(key, encode_object(object)?))
+    }
+
+    fn removal(&self, database: &str, name: &str) -> DefinitionChange {
+        DefinitionChange::Remove(DefinitionKey::object(&self.name, database, name))
     }
 
     fn change<T>(
@@ -69,7 +110,10 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn create_database(&self, database: &str, _options: &Options) -> Result<(), Diagnostic> {
-        self.databases.write().entry(database.to_owned()).or_default();
+        let mut databases = self.databases.write();
+        let key = DefinitionKey::database(&self.name, database);
+        self.store(&[DefinitionChange::Put(key, String::new())])?;
+        databases.entry(database.to_owned()).or_default();
         Ok(())
     }
 
@@ -85,6 +129,8 @@ impl Catalog for MemoryCatalog {
                 Err(super::store::database_not_empty(&self.name, database))
             }
             Some(_) => {
+                let key = DefinitionKey::database(&self.name, database);
+                self.store(&[DefinitionChange::Remove(key)])?;
                 databases.remove(database);
                 Ok(())
             }
@@ -113,6 +159,7 @@ impl Catalog for MemoryCatalog {
             if objects.contains_key(name) {
                 return Err(object_exists(&self.full_name(database, name)));
             }
+            self.store(&[self.put(database, name, &object)?])?;
             objects.insert(name.to_owned(), object);
             Ok(())
         })
@@ -126,6 +173,7 @@ impl Catalog for MemoryCatalog {
     ) -> Result<(), Diagnostic> {
         self.change(database, |objects| match objects.get_mut(name) {
             Some(place) => {
+                self.store(&[self.put(database, name, &object)?])?;
                 *place = object;
                 Ok(())
             }
@@ -138,20 +186,25 @@ impl Catalog for MemoryCatalog {
             if objects.contains_key(to) {
                 return Err(object_exists(&self.full_name(database, to)));
             }
-            match objects.remove(name) {
-                Some(object) => {
-                    objects.insert(to.to_owned(), object);
-                    Ok(())
-                }
-                None => Err(Diagnostic::table_not_found(&self.full_name(database, name))),
+            let Some(object) = objects.get(name) else {
+                return Err(Diagnostic::table_not_found(&self.full_name(database, name)));
+            };
+            self.store(&[self.removal(database, name), self.put(database, to, object)?])?;
+            if let Some(object) = objects.remove(name) {
+                objects.insert(to.to_owned(), object);
             }
+            Ok(())
         })
     }
 
     async fn remove(&self, database: &str, name: &str) -> Result<(), Diagnostic> {
-        self.change(database, |objects| match objects.remove(name) {
-            Some(_) => Ok(()),
-            None => Err(Diagnostic::table_not_found(&self.full_name(database, name))),
+        self.change(database, |objects| {
+            if !objects.contains_key(name) {
+                return Err(Diagnostic::table_not_found(&self.full_name(database, name)));
+            }
+            self.store(&[self.removal(database, name)])?;
+            objects.remove(name);
+            Ok(())
         })
     }
 }

@@ -1,7 +1,9 @@
 //! From a name in a statement to the table that it stands for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use shardlake_change::{Column, LogicalType, TableSchema};
 use shardlake_connector::{ObjectName, Options, TableDefinition};
 
@@ -23,6 +25,8 @@ pub struct PlannerContext {
     pub catalog: String,
     /// The current database.
     pub database: String,
+    /// The objects that were looked up, in this context and those made of it.
+    pub(crate) seen: Arc<Mutex<BTreeMap<ObjectName, CatalogObject>>>,
 }
 
 /// What a name stands for.
@@ -141,13 +145,21 @@ impl PlannerContext {
     pub async fn resolve(&self, reference: &TableReference) -> Result<Resolved, Diagnostic> {
         let span = reference.name.span;
         let name = self.full_name(&reference.name.parts).map_err(|error| error.at(span))?;
-        let object = self.catalogs.get(&name).await.map_err(|error| error.at(span))?;
+        let object = self.look_up(&name).await.map_err(|error| error.at(span))?;
         match object {
             Some(CatalogObject::Table(table)) => self.table(name, table, None, reference),
             Some(CatalogObject::View(view)) => view_of(name, &view, reference),
             None => self.metadata_table(name, reference).await,
         }
         .map_err(|error| error.at(span))
+    }
+
+    async fn look_up(&self, name: &ObjectName) -> Result<Option<CatalogObject>, Diagnostic> {
+        let object = self.catalogs.get(name).await?;
+        if let Some(object) = &object {
+            self.seen.lock().insert(name.clone(), object.clone());
+        }
+        Ok(object)
     }
 
     /// `t$snapshots` is the metadata table `snapshots` of table `t`.
@@ -159,7 +171,7 @@ impl PlannerContext {
         let not_found = || Diagnostic::object_not_found(&reference.name.parts.join("."));
         let (base, kind) = name.object.rsplit_once('$').ok_or_else(not_found)?;
         let base = ObjectName { object: base.to_owned(), ..name.clone() };
-        match self.catalogs.get(&base).await? {
+        match self.look_up(&base).await? {
             Some(CatalogObject::Table(table)) => {
                 self.table(base, table, Some(kind.to_owned()), reference)
             }

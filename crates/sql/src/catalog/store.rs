@@ -1,4 +1,5 @@
-//! All catalogs of a session, and its temporary objects.
+//! All catalogs of a session, and its temporary objects. The catalogs may be shared by many sessions
+//! and be stored; temporary objects are the session's own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,9 +8,10 @@ use indexmap::IndexMap;
 use parking_lot::RwLock;
 use shardlake_connector::{ObjectName, Options};
 
+use super::durable::{decode_object, decode_options, encode_options};
 use super::lake::LakeCatalog;
 use super::memory::{MemoryCatalog, object_exists};
-use super::{Catalog, CatalogObject};
+use super::{Catalog, CatalogObject, DefinitionChange, DefinitionKey, DefinitionStorage};
 use crate::diagnostic::{Code, Diagnostic};
 
 /// The catalog that each session has.
@@ -24,8 +26,9 @@ const CATALOG_TYPES: [&str; 2] = ["generic_in_memory", "iceberg"];
 ///
 /// Locks are held only to look something up, never while a catalog works.
 pub(crate) struct CatalogStore {
-    catalogs: RwLock<IndexMap<String, Arc<dyn Catalog>>>,
+    catalogs: Arc<RwLock<IndexMap<String, Arc<dyn Catalog>>>>,
     temporary: RwLock<BTreeMap<ObjectName, CatalogObject>>,
+    storage: Option<Arc<dyn DefinitionStorage>>,
 }
 
 /// Flink's words for a database that is not empty.
@@ -40,15 +43,103 @@ fn catalog_not_found(name: &str) -> Diagnostic {
         .with_hint("SHOW CATALOGS; lists them.")
 }
 
+fn default_catalog() -> MemoryCatalog {
+    let options = [("type".to_owned(), "generic_in_memory".to_owned())].into_iter().collect();
+    MemoryCatalog::new(DEFAULT_CATALOG, DEFAULT_DATABASE, options)
+}
+
+/// A catalog that has just been opened.
+enum Opened {
+    Memory(MemoryCatalog),
+    Lake(Arc<dyn Catalog>),
+}
+
+/// Opens the catalog that these options describe.
+fn open_catalog(name: &str, options: Options) -> Result<Opened, Diagnostic> {
+    match options.get("type") {
+        Some("iceberg") => Ok(Opened::Lake(Arc::new(LakeCatalog::open(name, options)?))),
+        Some("generic_in_memory") => {
+            let database = options.get("default-database").unwrap_or("default").to_owned();
+            Ok(Opened::Memory(MemoryCatalog::new(name, &database, options)))
+        }
+        Some(other) => {
+            let message = format!(
+                "Unable to create catalog '{name}'.\n\nCould not find any factory for identifier \
+                 '{other}'.\n\nAvailable factory identifiers are:\n\n{}",
+                CATALOG_TYPES.join("\n")
+            );
+            Err(Diagnostic::new(Code::ConnectorNotFound, message))
+        }
+        None => {
+            let message = "Catalog options do not contain an option key 'type' for discovering a \
+                           catalog.";
+            Err(Diagnostic::new(Code::TableOptions, message)
+                .with_hint(format!("'type' can be: {}", CATALOG_TYPES.join(", "))))
+        }
+    }
+}
+
 impl CatalogStore {
     /// A store that has `default_catalog.default_database` only.
     pub(crate) fn new() -> Self {
-        let options = [("type".to_owned(), "generic_in_memory".to_owned())].into_iter().collect();
-        let default: Arc<dyn Catalog> =
-            Arc::new(MemoryCatalog::new(DEFAULT_CATALOG, DEFAULT_DATABASE, options));
+        Self::with_default(default_catalog(), None)
+    }
+
+    fn with_default(default: MemoryCatalog, storage: Option<Arc<dyn DefinitionStorage>>) -> Self {
+        let default: Arc<dyn Catalog> = Arc::new(default);
+        let catalogs = IndexMap::from([(DEFAULT_CATALOG.to_owned(), default)]);
+        Self { catalogs: Arc::new(RwLock::new(catalogs)), temporary: RwLock::default(), storage }
+    }
+
+    /// A store with everything that was stored, which stores every change.
+    pub(crate) fn durable(storage: Arc<dyn DefinitionStorage>) -> Result<Self, Diagnostic> {
+        let mut memory: BTreeMap<String, MemoryCatalog> = BTreeMap::new();
+        let mut lakes: IndexMap<String, Arc<dyn Catalog>> = IndexMap::new();
+        memory.insert(DEFAULT_CATALOG.to_owned(), default_catalog());
+        for (key, text) in storage.load()? {
+            match (&key.database, &key.object) {
+                (None, _) => match open_catalog(&key.catalog, decode_options(&text)?) {
+                    Ok(Opened::Memory(catalog)) => {
+                        memory.insert(key.catalog, catalog);
+                    }
+                    Ok(Opened::Lake(lake)) => {
+                        lakes.insert(key.catalog, lake);
+                    }
+                    // The others can be used; this one is kept for a version that can open it.
+                    Err(error) => {
+                        tracing::error!(catalog = key.catalog, %error, "cannot open stored catalog");
+                    }
+                },
+                (Some(database), None) => {
+                    if let Some(catalog) = memory.get(&key.catalog) {
+                        catalog.restore_database(database);
+                    }
+                }
+                (Some(database), Some(object)) => {
+                    if let Some(catalog) = memory.get(&key.catalog) {
+                        catalog.restore_object(database, object, decode_object(&text)?);
+                    }
+                }
+            }
+        }
+        let default = memory.remove(DEFAULT_CATALOG).unwrap_or_else(default_catalog);
+        let default = default.stored_in(Some(Arc::clone(&storage)));
+        let store = Self::with_default(default, Some(Arc::clone(&storage)));
+        let mut catalogs = store.catalogs.write();
+        for (name, catalog) in memory {
+            catalogs.insert(name, Arc::new(catalog.stored_in(Some(Arc::clone(&storage)))));
+        }
+        catalogs.extend(lakes);
+        drop(catalogs);
+        Ok(store)
+    }
+
+    /// A store over the same catalogs, with temporary objects of its own.
+    pub(crate) fn sharing(&self) -> Self {
         Self {
-            catalogs: RwLock::new(IndexMap::from([(DEFAULT_CATALOG.to_owned(), default)])),
+            catalogs: Arc::clone(&self.catalogs),
             temporary: RwLock::default(),
+            storage: self.storage.clone(),
         }
     }
 
@@ -77,27 +168,14 @@ impl CatalogStore {
             let message = format!("Catalog {name} already exists.");
             return Err(Diagnostic::new(Code::ObjectExists, message));
         }
-        let catalog: Arc<dyn Catalog> = match options.get("type") {
-            Some("iceberg") => Arc::new(LakeCatalog::open(name, options)?),
-            Some("generic_in_memory") => {
-                let database = options.get("default-database").unwrap_or("default").to_owned();
-                Arc::new(MemoryCatalog::new(name, &database, options))
-            }
-            Some(other) => {
-                let message = format!(
-                    "Unable to create catalog '{name}'.\n\nCould not find any factory for identifier \
-                     '{other}'.\n\nAvailable factory identifiers are:\n\n{}",
-                    CATALOG_TYPES.join("\n")
-                );
-                return Err(Diagnostic::new(Code::ConnectorNotFound, message));
-            }
-            None => {
-                let message = "Catalog options do not contain an option key 'type' for discovering a \
-                               catalog.";
-                return Err(Diagnostic::new(Code::TableOptions, message)
-                    .with_hint(format!("'type' can be: {}", CATALOG_TYPES.join(", "))));
-            }
+        let stored = encode_options(&options)?;
+        let catalog: Arc<dyn Catalog> = match open_catalog(name, options)? {
+            Opened::Memory(catalog) => Arc::new(catalog.stored_in(self.storage.clone())),
+            Opened::Lake(lake) => lake,
         };
+        if let Some(storage) = &self.storage {
+            storage.apply(&[DefinitionChange::Put(DefinitionKey::catalog(name), stored)])?;
+        }
         self.catalogs.write().insert(name.to_owned(), catalog);
         Ok(())
     }
@@ -105,10 +183,15 @@ impl CatalogStore {
     /// `DROP CATALOG`. What is in it stays where it is stored.
     pub(crate) fn drop_catalog(&self, name: &str) -> Result<(), Diagnostic> {
         self.temporary.write().retain(|object, _| object.catalog != name);
-        match self.catalogs.write().shift_remove(name) {
-            Some(_) => Ok(()),
-            None => Err(catalog_not_found(name)),
+        let mut catalogs = self.catalogs.write();
+        if !catalogs.contains_key(name) {
+            return Err(catalog_not_found(name));
         }
+        if let Some(storage) = &self.storage {
+            storage.apply(&[DefinitionChange::Remove(DefinitionKey::catalog(name))])?;
+        }
+        catalogs.shift_remove(name);
+        Ok(())
     }
 
     /// An object; a temporary one before a permanent one.
@@ -120,6 +203,11 @@ impl CatalogStore {
             Ok(catalog) => catalog.get(&name.database, &name.object).await,
             Err(_) => Ok(None),
         }
+    }
+
+    /// Puts an object in the place of whatever has its name, for this session only.
+    pub(crate) fn overlay(&self, name: ObjectName, object: CatalogObject) {
+        self.temporary.write().insert(name, object);
     }
 
     /// Whether a temporary object has this name.

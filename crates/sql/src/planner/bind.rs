@@ -227,8 +227,7 @@ fn create_source(
 ) -> Result<Arc<dyn shardlake_connector::Source>, Diagnostic> {
     let factory = context.connectors.source(&table.name, table.connector.as_deref())?;
     check_metadata_columns(&table.definition, &factory.metadata_columns())?;
-    let source = factory.create(&table.definition);
-    source.map_err(|error| Diagnostic::connector(&error))
+    crate::catalog::create_source(factory.as_ref(), &table.definition)
 }
 
 fn check_metadata_columns(

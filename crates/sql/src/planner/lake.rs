@@ -13,7 +13,7 @@ use shardlake_iceberg_table::{
 };
 
 use super::insert::sink_definition;
-use crate::catalog::{PlannerContext, ResolvedTable, lake_error};
+use crate::catalog::{PlannerContext, ResolvedTable, create_sink, lake_error};
 use crate::diagnostic::{Code, Diagnostic};
 
 /// Options that say what is read, not how the table is stored; a sink does not know them.
@@ -117,7 +117,7 @@ fn sink_of(context: &PlannerContext, table: &ResolvedTable) -> Result<Arc<dyn Si
     for key in READ_OPTIONS {
         definition.options.remove(key);
     }
-    factory.create(&definition).map_err(|error| Diagnostic::connector(&error))
+    create_sink(factory.as_ref(), &definition)
 }
 
 /// Which state of the table the options ask for.

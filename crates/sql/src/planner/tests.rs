@@ -185,7 +185,7 @@ fn run(node: &StreamNode, inputs: &[Vec<ChangeBatch>]) -> Result<Vec<ChangeBatch
 /// The job of the INSERTs, or what the user is told instead.
 async fn job(session: &mut Session, sql: &str) -> Result<JobPlan, String> {
     match session.execute(sql).await {
-        Ok(StatementOutcome::SubmitJob(job)) => Ok(*job),
+        Ok(StatementOutcome::SubmitJob { plan, .. }) => Ok(*plan),
         Ok(_) => panic!("{sql} is no job"),
         Err(error) => Err(told(&error)),
     }

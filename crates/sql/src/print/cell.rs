@@ -111,7 +111,7 @@ impl CellFormat {
 
     /// Appends a value as JSON: numbers, decimals among them, with all their digits; bytes in base64;
     /// dates and times as ISO 8601 writes them, instants in UTC.
-    pub(crate) fn write_json(
+    pub fn write_json(
         &self,
         out: &mut String,
         data_type: &LogicalType,

@@ -115,6 +115,14 @@ pub fn jobs_table(jobs: &[JobRow]) -> Result<ResultTable, Diagnostic> {
     )
 }
 
+/// A table of one text, as the gateway answers for a statement that has nothing to show.
+///
+/// # Errors
+/// A broken invariant.
+pub fn text_table(column: &str, text: &str) -> Result<ResultTable, Diagnostic> {
+    ResultTable::names(column, [text.to_owned()])
+}
+
 /// The answer to `STOP JOB … WITH SAVEPOINT`.
 ///
 /// # Errors

@@ -220,7 +220,7 @@ fn spec_of(key: &str) -> Option<&'static OptionSpec> {
 }
 
 /// The configuration of a session.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
     /// What the process was started with; `RESET` goes back to it.
     initial: BTreeMap<String, String>,

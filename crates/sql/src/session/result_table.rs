@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::compute::concat_batches;
 use arrow::datatypes::Schema;
 use shardlake_change::{Column, LogicalType};
 
@@ -29,6 +30,16 @@ pub struct ResultTable {
 }
 
 impl ResultTable {
+    /// One batch of all rows of these columns.
+    ///
+    /// # Errors
+    /// The batches have other columns.
+    pub fn whole(columns: &[Column], batches: &[RecordBatch]) -> Result<RecordBatch, Diagnostic> {
+        let schema = Schema::new(columns.iter().map(Column::to_arrow).collect::<Vec<_>>());
+        let schema = batches.first().map_or_else(|| Arc::new(schema), RecordBatch::schema);
+        concat_batches(&schema, batches).map_err(|error| Diagnostic::internal(error.to_string()))
+    }
+
     /// A table with one column of names.
     pub(crate) fn names(
         column: &str,

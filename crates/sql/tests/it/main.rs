@@ -75,7 +75,7 @@ impl Embedded {
                 PlannedQuery::Batch(query) => return self.batch(&query).await,
                 PlannedQuery::Streaming(_) => "[STREAM]".to_owned(),
             },
-            StatementOutcome::SubmitJob(plan) => {
+            StatementOutcome::SubmitJob { plan, .. } => {
                 let sinks: Vec<String> =
                     plan.sinks.iter().map(|sink| sink.name.to_string()).collect();
                 format!(
