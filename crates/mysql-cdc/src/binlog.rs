@@ -4,6 +4,7 @@
 //! `executed` the transactions up to there. A boundary carries exactly these, and is only sent when the
 //! rows of all these transactions, and no others, have been sent.
 
+mod ahead;
 mod groups;
 mod lag;
 mod prefix;
@@ -30,11 +31,12 @@ use crate::options::StartupMode;
 use crate::position::BinlogOffset;
 use crate::transaction::Assembly;
 
+pub(crate) use ahead::{Ahead, Outlook};
 pub(crate) use prepared::Prepared;
 pub(crate) use tables::Target;
 
 use groups::Group;
-use tables::Tables;
+use tables::{Tables, TablesStart};
 
 /// Small transactions that have arrived together share a batch, up to these bounds.
 const SHARED_ROWS: usize = 8 * 1024;
@@ -51,11 +53,7 @@ pub(crate) fn follow(lane: &mut Lane, control: Connection) -> Result<()> {
         uuid: lane.replica_uuid.clone(),
     };
     let mut reader = BinlogReader::new(lane, control, filter, &from)?;
-    let outcome = reader.run(&replica, &from);
-    // Columns as of the position that was reached, for the reader after a lost connection.
-    let BinlogReader { lane, tables, .. } = reader;
-    lane.tables = tables.into_known();
-    outcome
+    reader.run(&replica, &from)
 }
 
 /// Where to begin, and what to drop of it.
@@ -155,8 +153,16 @@ impl<'a> BinlogReader<'a> {
             _ => 0,
         };
         let now = Instant::now();
+        let tables = TablesStart {
+            control,
+            shared: Arc::clone(&lane.shared),
+            server: Arc::clone(&lane.target),
+            stop: lane.emitter.stop_check(),
+            lower_case: lane.facts.lower_case,
+            layouts: lane.position.layouts(lane.target.lane())?,
+        };
         Ok(Self {
-            tables: Tables::new(control, Arc::clone(&lane.shared), &lane.tables),
+            tables: Tables::new(tables),
             assembly: Assembly::new(
                 Collector::new(Arc::clone(&lane.shared), Arc::clone(&lane.status))?,
                 lane.shared.spill.clone(),
@@ -338,6 +344,9 @@ impl<'a> BinlogReader<'a> {
             at.offset.clone_from(&self.ended);
         }
         at.gtid_set = self.executed.as_ref().map(ToString::to_string);
+        if let Some(layouts) = self.tables.take_changed_layouts() {
+            self.lane.position.columns = Some(layouts.encode()?);
+        }
         self.lane.emitter.boundary(&self.lane.position, self.report.event_time_ms)?;
         self.report.moved = false;
         self.report.rows = false;

@@ -20,6 +20,8 @@ pub(crate) struct ServerFacts {
     pub(crate) uuid: String,
     /// Whether every transaction has a GTID.
     pub(crate) gtid: bool,
+    /// Whether it writes the names of databases and tables in lower case.
+    pub(crate) lower_case: bool,
     /// The statement that shows the end of the binlog.
     status_sql: &'static str,
 }
@@ -35,6 +37,7 @@ pub(crate) fn check_server(connection: &mut Connection, zone: &ServerZone) -> Re
     Ok(ServerFacts {
         uuid: setting("server_uuid").to_owned(),
         gtid: setting("gtid_mode") == "ON",
+        lower_case: setting("lower_case_table_names") == "1",
         status_sql,
     })
 }
@@ -42,7 +45,7 @@ pub(crate) fn check_server(connection: &mut Connection, zone: &ServerZone) -> Re
 fn settings(connection: &mut Connection) -> Result<BTreeMap<String, String>> {
     let sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'log_bin', \
                'binlog_format', 'binlog_row_image', 'binlog_row_value_options', 'server_uuid', \
-               'gtid_mode')";
+               'gtid_mode', 'lower_case_table_names')";
     let rows = connection.query(sql, "reading its settings")?;
     Ok(rows.iter().map(|row| (row.text(0).to_ascii_lowercase(), row.text(1).to_owned())).collect())
 }
@@ -171,7 +174,8 @@ impl ServerFacts {
     /// Facts of a made-up server.
     #[cfg(test)]
     pub(crate) fn for_tests(uuid: &str, gtid: bool) -> Self {
-        Self { uuid: uuid.to_owned(), gtid, status_sql: "SHOW BINARY LOG STATUS" }
+        let status_sql = "SHOW BINARY LOG STATUS";
+        Self { uuid: uuid.to_owned(), gtid, lower_case: false, status_sql }
     }
 
     /// The end of the binlog, and the executed transactions if they have GTIDs.

@@ -1,10 +1,16 @@
-//! Which tables a statement of the binlog touches, as far as a reader must know.
+//! Which tables a statement of the binlog touches, and what becomes of their columns.
 //!
 //! Rows come as row events, so only three things matter about a statement's text: whether it ends or
 //! begins a transaction, whether it changes tables, and whether it is a change of rows that was logged
 //! as a statement. The text is read token by token; a statement that is not understood is [`Statement::Other`].
 
+mod columns;
+mod tokens;
+
 use shardlake_change::TableId;
+
+pub(crate) use columns::{ColumnChange, Layout, charset_of_collation};
+use tokens::Tokens;
 
 /// What a QUERY event says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,13 +27,8 @@ pub(crate) enum Statement {
     XaRollback(String),
     /// `SAVEPOINT`, `XA END` and the like: nothing to do.
     Ignored,
-    /// Tables changed or vanished.
-    Tables {
-        /// What happened.
-        change: TableChange,
-        /// To which tables.
-        tables: Vec<TableId>,
-    },
+    /// Tables changed or vanished, one after the other.
+    Tables(Vec<TableStatement>),
     /// A whole database vanished.
     DropDatabase(String),
     /// `INSERT`, `UPDATE`, `DELETE`, `REPLACE` or `LOAD DATA` logged as a statement, on this table if it
@@ -37,24 +38,80 @@ pub(crate) enum Statement {
     Other,
 }
 
+/// What happened to one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TableStatement {
+    /// The table, by its name of before.
+    pub(crate) table: TableId,
+    /// What happened.
+    pub(crate) change: TableChange,
+}
+
 /// What happened to a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TableChange {
-    /// Made, altered or renamed: its columns must be looked up again.
-    Columns,
+    /// It was made.
+    Created {
+        /// Its columns.
+        columns: Created,
+        /// Nothing happened if it existed.
+        unless_exists: bool,
+    },
+    /// Its columns changed so; `None` if that cannot be told.
+    Altered(Option<Vec<ColumnChange>>),
+    /// It has this name now.
+    Renamed(TableId),
     /// All rows vanished without row events.
     Truncated,
-    /// The table vanished.
+    /// It vanished.
     Dropped,
+}
+
+/// The columns of a new table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Created {
+    /// The statement lists them.
+    Listed(Layout),
+    /// As those of this table.
+    Like(TableId),
+    /// The statement does not tell.
+    Untold,
+}
+
+impl TableStatement {
+    /// Writes all names of tables in lower case, as a server does that is told to.
+    pub(crate) fn lower_case(&mut self) {
+        let lower = |table: &mut TableId| {
+            *table = TableId::new(table.database.to_lowercase(), table.table.to_lowercase());
+        };
+        lower(&mut self.table);
+        match &mut self.change {
+            TableChange::Renamed(other)
+            | TableChange::Created { columns: Created::Like(other), .. } => lower(other),
+            TableChange::Created { .. }
+            | TableChange::Altered(_)
+            | TableChange::Truncated
+            | TableChange::Dropped => {}
+        }
+    }
+
+    /// The names that mean another table afterwards, or a changed one.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &TableId> {
+        let new = match &self.change {
+            TableChange::Renamed(to) => Some(to),
+            TableChange::Created { .. }
+            | TableChange::Altered(_)
+            | TableChange::Truncated
+            | TableChange::Dropped => None,
+        };
+        std::iter::once(&self.table).chain(new)
+    }
 }
 
 /// Reads a statement that ran with this default database.
 pub(crate) fn read_statement(sql: &str, database: &str) -> Statement {
-    let mut tokens = Tokens { rest: sql };
+    let mut tokens = Tokens::new(sql);
     let Some(first) = tokens.word() else { return Statement::Other };
-    let tables_of = |change, tables: Vec<TableId>| {
-        if tables.is_empty() { Statement::Other } else { Statement::Tables { change, tables } }
-    };
     match first.as_str() {
         "BEGIN" => Statement::Begin,
         "START" => Statement::Begin,
@@ -67,29 +124,38 @@ pub(crate) fn read_statement(sql: &str, database: &str) -> Statement {
         "XA" => read_xa(&mut tokens),
         "TRUNCATE" => {
             tokens.skip_word("TABLE");
-            tables_of(TableChange::Truncated, tokens.tables(database))
+            each(&TableChange::Truncated, tokens.tables(database))
         }
         "DROP" => read_drop(&mut tokens, database),
-        "ALTER" | "CREATE" => {
-            if !tokens.skip_to_table_keyword() {
-                return Statement::Other;
-            }
-            tokens.skip_words(&["IF", "NOT", "EXISTS"]);
-            let mut tables: Vec<TableId> = tokens.table(database).into_iter().collect();
-            tables.extend(tokens.rename_target(database));
-            tables_of(TableChange::Columns, tables)
-        }
+        "CREATE" => read_create(&mut tokens, database),
+        "ALTER" => read_alter(&mut tokens, database),
         "RENAME" => {
             if !tokens.skip_word("TABLE") && !tokens.skip_word("TABLES") {
                 return Statement::Other;
             }
-            tables_of(TableChange::Columns, tokens.renamed_tables(database))
+            tokens.skip_phrase(&["IF", "EXISTS"]);
+            let renames = tokens.renames(database).into_iter();
+            of_tables(renames.map(|(table, to)| renamed(table, to)).collect())
         }
         "INSERT" | "REPLACE" | "UPDATE" | "DELETE" | "LOAD" => {
             Statement::RowChange(tokens.changed_table(database))
         }
         _ => Statement::Other,
     }
+}
+
+fn of_tables(statements: Vec<TableStatement>) -> Statement {
+    if statements.is_empty() { Statement::Other } else { Statement::Tables(statements) }
+}
+
+/// The same change of several tables.
+fn each(change: &TableChange, tables: Vec<TableId>) -> Statement {
+    let statement = |table| TableStatement { table, change: change.clone() };
+    of_tables(tables.into_iter().map(statement).collect())
+}
+
+const fn renamed(table: TableId, to: TableId) -> TableStatement {
+    TableStatement { table, change: TableChange::Renamed(to) }
 }
 
 fn read_xa(tokens: &mut Tokens<'_>) -> Statement {
@@ -102,7 +168,10 @@ fn read_xa(tokens: &mut Tokens<'_>) -> Statement {
 }
 
 fn read_drop(tokens: &mut Tokens<'_>, database: &str) -> Statement {
-    tokens.skip_word("TEMPORARY");
+    // A temporary table hides another one of its name, and has no rows in the binlog.
+    if tokens.skip_word("TEMPORARY") {
+        return Statement::Other;
+    }
     if tokens.skip_word("DATABASE") || tokens.skip_word("SCHEMA") {
         tokens.skip_words(&["IF", "EXISTS"]);
         return tokens.name().map_or(Statement::Other, Statement::DropDatabase);
@@ -111,214 +180,43 @@ fn read_drop(tokens: &mut Tokens<'_>, database: &str) -> Statement {
         return Statement::Other;
     }
     tokens.skip_words(&["IF", "EXISTS"]);
-    let tables = tokens.tables(database);
-    if tables.is_empty() {
+    each(&TableChange::Dropped, tokens.tables(database))
+}
+
+fn read_create(tokens: &mut Tokens<'_>, database: &str) -> Statement {
+    tokens.skip_phrase(&["OR", "REPLACE"]);
+    if !tokens.skip_word("TABLE") {
         return Statement::Other;
     }
-    Statement::Tables { change: TableChange::Dropped, tables }
+    let unless_exists = tokens.skip_phrase(&["IF", "NOT", "EXISTS"]);
+    let Some(table) = tokens.table(database) else { return Statement::Other };
+    let like = {
+        let mut ahead = tokens.clone();
+        ahead.skip_char('(');
+        ahead.skip_word("LIKE").then(|| ahead.table(database)).flatten()
+    };
+    let columns = match like {
+        Some(other) => Created::Like(other),
+        None => columns::read_created(tokens).map_or(Created::Untold, Created::Listed),
+    };
+    of_tables(vec![TableStatement {
+        table,
+        change: TableChange::Created { columns, unless_exists },
+    }])
 }
 
-/// The unread rest of a statement.
-struct Tokens<'a> {
-    rest: &'a str,
-}
-
-impl Tokens<'_> {
-    /// Skips blanks and comments; the content of `/*!40000 … */` is part of the statement.
-    fn skip_blanks(&mut self) {
-        loop {
-            let rest = self.rest.trim_start();
-            self.rest = rest;
-            if let Some(comment) = rest.strip_prefix("/*!") {
-                self.rest = comment.trim_start_matches(|c: char| c.is_ascii_digit());
-            } else if let Some(after) = rest.strip_prefix("*/") {
-                self.rest = after;
-            } else if let Some(comment) = rest.strip_prefix("/*") {
-                self.rest = comment.split_once("*/").map_or("", |(_, after)| after);
-            } else if rest.starts_with("-- ") || rest.starts_with('#') {
-                self.rest = rest.split_once('\n').map_or("", |(_, after)| after);
-            } else {
-                return;
-            }
-        }
+fn read_alter(tokens: &mut Tokens<'_>, database: &str) -> Statement {
+    tokens.skip_words(&["ONLINE", "OFFLINE", "IGNORE"]);
+    if !tokens.skip_word("TABLE") {
+        return Statement::Other;
     }
-
-    /// The next keyword or bare name in upper case, if one is next.
-    fn word(&mut self) -> Option<String> {
-        self.skip_blanks();
-        let end = self
-            .rest
-            .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
-            .unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at_checked(end)?;
-        if word.is_empty() {
-            return None;
-        }
-        self.rest = rest;
-        Some(word.to_uppercase())
-    }
-
-    /// Skips the keyword if it is next.
-    fn skip_word(&mut self, keyword: &str) -> bool {
-        let before = self.rest;
-        if self.word().is_some_and(|word| word == keyword) {
-            return true;
-        }
-        self.rest = before;
-        false
-    }
-
-    fn skip_words(&mut self, keywords: &[&str]) {
-        for keyword in keywords {
-            self.skip_word(keyword);
-        }
-    }
-
-    fn skip_char(&mut self, expected: char) -> bool {
-        self.skip_blanks();
-        match self.rest.strip_prefix(expected) {
-            Some(rest) => {
-                self.rest = rest;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Skips to behind the keyword TABLE, over words such as TEMPORARY only.
-    fn skip_to_table_keyword(&mut self) -> bool {
-        self.skip_words(&["OR", "REPLACE", "ONLINE", "OFFLINE", "IGNORE", "TEMPORARY"]);
-        self.skip_word("TABLE")
-    }
-
-    /// A name, bare or quoted.
-    fn name(&mut self) -> Option<String> {
-        self.skip_blanks();
-        for quote in ['`', '"'] {
-            let Some(mut rest) = self.rest.strip_prefix(quote) else { continue };
-            let mut name = String::new();
-            loop {
-                let (part, after) = rest.split_once(quote)?;
-                name.push_str(part);
-                match after.strip_prefix(quote) {
-                    Some(more) => {
-                        name.push(quote);
-                        rest = more;
-                    }
-                    None => {
-                        self.rest = after;
-                        return Some(name);
-                    }
-                }
-            }
-        }
-        let end = self
-            .rest
-            .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
-            .unwrap_or(self.rest.len());
-        let (name, rest) = self.rest.split_at_checked(end)?;
-        self.rest = rest;
-        (!name.is_empty()).then(|| name.to_owned())
-    }
-
-    fn table(&mut self, database: &str) -> Option<TableId> {
-        let first = self.name()?;
-        if self.rest.trim_start().starts_with('.') {
-            self.skip_char('.');
-            return Some(TableId::new(first, self.name()?));
-        }
-        Some(TableId::new(database, first))
-    }
-
-    /// Names separated by commas.
-    fn tables(&mut self, database: &str) -> Vec<TableId> {
-        let mut tables = Vec::new();
-        while let Some(table) = self.table(database) {
-            tables.push(table);
-            if !self.skip_char(',') {
-                break;
-            }
-        }
-        tables
-    }
-
-    /// Both names of each pair of `a TO b, c TO d`.
-    fn renamed_tables(&mut self, database: &str) -> Vec<TableId> {
-        let mut tables = Vec::new();
-        while let Some(table) = self.table(database) {
-            tables.push(table);
-            if self.skip_word("TO") || self.skip_word("AS") || self.skip_char(',') {
-                continue;
-            }
-            break;
-        }
-        tables
-    }
-
-    /// The new name of `ALTER TABLE … RENAME [TO|AS] name`, which need not be the first action.
-    fn rename_target(&mut self, database: &str) -> Option<TableId> {
-        loop {
-            self.skip_blanks();
-            let c = self.rest.chars().next()?;
-            if c == '\'' {
-                let rest = self.rest.get(1..)?;
-                self.rest = rest.split_once('\'').map_or("", |(_, after)| after);
-            } else if c == '`' || c == '"' {
-                self.name()?;
-            } else if c.is_alphanumeric() || c == '_' || c == '$' {
-                if self.word()? != "RENAME" {
-                    continue;
-                }
-                let before = self.rest;
-                if matches!(self.word().as_deref(), Some("COLUMN" | "INDEX" | "KEY")) {
-                    continue;
-                }
-                self.rest = before;
-                self.skip_words(&["TO", "AS"]);
-                return self.table(database);
-            } else {
-                self.rest = self.rest.get(c.len_utf8()..)?;
-            }
-        }
-    }
-
-    /// The table of a statement that changes rows, after its verb.
-    fn changed_table(&mut self, database: &str) -> Option<TableId> {
-        const MODIFIERS: [&str; 14] = [
-            "LOW_PRIORITY",
-            "DELAYED",
-            "HIGH_PRIORITY",
-            "QUICK",
-            "IGNORE",
-            "INTO",
-            "FROM",
-            "DATA",
-            "LOCAL",
-            "CONCURRENT",
-            "XML",
-            "INFILE",
-            "TABLE",
-            "REPLACE",
-        ];
-        loop {
-            if self.skip_char('\'') {
-                let rest = self.rest;
-                self.rest = rest.split_once('\'').map_or("", |(_, after)| after);
-                continue;
-            }
-            if !MODIFIERS.iter().any(|modifier| self.skip_word(modifier)) {
-                return self.table(database);
-            }
-        }
-    }
-
-    /// What identifies an XA transaction, without blanks and with the parts that may be left out.
-    fn xa_identifier(&mut self) -> String {
-        self.skip_blanks();
-        let text = self.rest.trim_end_matches(';').trim();
-        let text = text.strip_suffix("ONE PHASE").unwrap_or(text);
-        text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase()
-    }
+    tokens.skip_phrase(&["IF", "EXISTS"]);
+    let Some(table) = tokens.table(database) else { return Statement::Other };
+    let mut new_name = None;
+    let changes = columns::read_altered(tokens, |tokens| new_name = tokens.table(database));
+    let new_name = new_name.map(|to| renamed(table.clone(), to));
+    let altered = TableStatement { table, change: TableChange::Altered(changes) };
+    of_tables(std::iter::once(altered).chain(new_name).collect())
 }
 
 #[cfg(test)]
@@ -329,9 +227,20 @@ mod tests {
 
     fn check(sql: &str) -> String {
         match read_statement(sql, "db") {
-            Statement::Tables { change, tables } => {
-                let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
-                format!("{change:?} {}", names.join(" "))
+            Statement::Tables(statements) => {
+                let one = |statement: &TableStatement| {
+                    let what = match &statement.change {
+                        TableChange::Created { columns: Created::Like(like), .. } => {
+                            format!("Like {like}")
+                        }
+                        TableChange::Created { .. } => "Created".to_owned(),
+                        TableChange::Altered(_) => "Altered".to_owned(),
+                        TableChange::Renamed(to) => format!("Renamed {to}"),
+                        other => format!("{other:?}"),
+                    };
+                    format!("{}: {what}", statement.table)
+                };
+                statements.iter().map(one).collect::<Vec<_>>().join("; ")
             }
             Statement::RowChange(table) => {
                 format!("RowChange {}", table.map_or("?".to_owned(), |table| table.to_string()))
@@ -352,19 +261,27 @@ mod tests {
             ("XA END X'61',X'',1", "Ignored"),
             ("XA COMMIT X'61',X'',1", "XaCommit(\"x'61',x'',1\")"),
             ("XA ROLLBACK X'61', X'', 1", "XaRollback(\"x'61',x'',1\")"),
-            ("TRUNCATE TABLE t", "Truncated db.t"),
-            ("truncate `a b`.`c``d`", "Truncated a b.c`d"),
-            ("DROP TABLE IF EXISTS `a`,`x`.`b` /* generated by server */", "Dropped db.a x.b"),
+            ("TRUNCATE TABLE t", "db.t: Truncated"),
+            ("truncate `a b`.`c``d`", "a b.c`d: Truncated"),
+            (
+                "DROP TABLE IF EXISTS `a`,`x`.`b` /* generated by server */",
+                "db.a: Dropped; x.b: Dropped",
+            ),
             ("DROP DATABASE IF EXISTS `shop`", "DropDatabase(\"shop\")"),
             ("DROP INDEX i ON t", "Other"),
-            ("CREATE TABLE IF NOT EXISTS t (id INT)", "Columns db.t"),
+            ("CREATE TABLE IF NOT EXISTS t (id INT)", "db.t: Created"),
+            ("CREATE TABLE t LIKE x.u", "db.t: Like x.u"),
+            ("CREATE TABLE t (LIKE `u`)", "db.t: Like db.u"),
+            ("CREATE TEMPORARY TABLE t (id INT)", "Other"),
+            ("DROP /*!40005 TEMPORARY */ TABLE IF EXISTS `t`", "Other"),
             ("CREATE DATABASE x", "Other"),
-            ("/* c */ ALTER TABLE t ADD COLUMN rename_me INT", "Columns db.t"),
-            ("ALTER TABLE t ADD c INT, RENAME TO x.u", "Columns db.t x.u"),
-            ("ALTER TABLE t RENAME COLUMN a TO b", "Columns db.t"),
-            ("ALTER TABLE t COMMENT 'rename to z'", "Columns db.t"),
-            ("RENAME TABLE a TO b, x.c TO d", "Columns db.a db.b x.c db.d"),
-            ("/*!40000 ALTER TABLE t DISABLE KEYS */", "Columns db.t"),
+            ("/* c */ ALTER TABLE t ADD COLUMN rename_me INT", "db.t: Altered"),
+            ("ALTER TABLE t ADD c INT, RENAME TO x.u", "db.t: Altered; db.t: Renamed x.u"),
+            ("ALTER TABLE t RENAME COLUMN a TO b", "db.t: Altered"),
+            ("ALTER TABLE t RENAME AS u, ORDER BY a, b", "db.t: Altered; db.t: Renamed db.u"),
+            ("ALTER TABLE t COMMENT 'rename to z'", "db.t: Altered"),
+            ("RENAME TABLE a TO b, x.c TO d", "db.a: Renamed db.b; x.c: Renamed db.d"),
+            ("/*!40000 ALTER TABLE t DISABLE KEYS */", "db.t: Altered"),
             ("INSERT IGNORE INTO t VALUES (1)", "RowChange db.t"),
             ("DELETE FROM `x`.t", "RowChange x.t"),
             ("UPDATE LOW_PRIORITY t SET a = 1", "RowChange db.t"),

@@ -7,11 +7,12 @@ use shardlake_change::TableId;
 
 use crate::chunk::{KeyKind, quote_name, quote_text};
 use crate::connection::{Connection, TextRow};
+use crate::ddl::{Layout, charset_of_collation};
 use crate::error::{Error, Result};
 use crate::matching::TableMatcher;
 
 /// A column of a table as the server defines it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ServerColumn {
     /// Its name.
     pub(crate) name: String,
@@ -32,11 +33,18 @@ pub(crate) struct ServerTable {
     pub(crate) columns: Vec<ServerColumn>,
     /// The names of the primary key's columns.
     pub(crate) primary_key: Vec<String>,
+    /// The character set of text columns that are defined without one.
+    pub(crate) charset: Option<String>,
     /// The server's estimate of its rows.
     pub(crate) row_estimate: u64,
 }
 
 impl ServerTable {
+    /// Its columns, as the reader of the binlog follows them.
+    pub(crate) fn layout(&self) -> Layout {
+        Layout { columns: self.columns.clone(), charset: self.charset.clone() }
+    }
+
     /// The name as SQL.
     pub(crate) fn quoted(&self) -> String {
         format!("{}.{}", quote_name(&self.id.database), quote_name(&self.id.table))
@@ -153,6 +161,13 @@ fn describe(
         ),
         "reading the primary keys of tables",
     )?;
+    let charsets = connection.query(
+        &format!(
+            "SELECT TABLE_NAME, TABLE_COLLATION FROM information_schema.TABLES WHERE {condition}"
+        ),
+        "reading the character sets of tables",
+    )?;
+    let mut charsets = by_table(charsets, |row| row.get(1).map(charset_of_collation));
     let mut columns = by_table(columns, |row| ServerColumn {
         name: row.text(1).to_owned(),
         data_type: row.text(2).to_ascii_lowercase(),
@@ -164,6 +179,7 @@ fn describe(
         id: Arc::new(TableId::new(database, name)),
         columns: columns.remove(name).unwrap_or_default(),
         primary_key: keys.remove(name).unwrap_or_default(),
+        charset: charsets.remove(name).and_then(|mut charset| charset.pop()).flatten(),
         row_estimate: *row_estimate,
     });
     Ok(described.collect())

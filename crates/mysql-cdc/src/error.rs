@@ -6,6 +6,7 @@
 use std::io;
 
 use arrow::error::ArrowError;
+use shardlake_change::TableId;
 use shardlake_connector::{Error as ConnectorError, Fault, ReceiverGone};
 use shardlake_mysql_wire::Error as WireError;
 
@@ -15,6 +16,14 @@ pub(crate) enum Error {
     /// A user must change an option, a grant, a server setting or the job.
     #[error("{0}")]
     Job(String),
+    /// One table cannot be read on; the others can.
+    #[error("{message}")]
+    Table {
+        /// The table.
+        table: TableId,
+        /// What is wrong and what the user can do.
+        message: String,
+    },
     /// The connection could not be made or was lost.
     #[error("the connection to MySQL server {server} failed while {doing}")]
     Lost {
@@ -90,6 +99,7 @@ impl Error {
     pub(crate) fn fault(&self) -> Fault {
         match self {
             Self::Job(_) => Fault::Job,
+            Self::Table { .. } => Fault::Table,
             Self::Lost { .. } | Self::Spill(_) | Self::Ended => Fault::Transient,
             Self::Refused { code, .. } => refusal_fault(*code),
             Self::Unreadable { source, .. } => unreadable_fault(source),
@@ -111,7 +121,11 @@ impl From<Error> for ConnectorError {
             Error::Lost { source, .. } | Error::Spill(source) => converted.caused_by(source),
             Error::Unreadable { source, .. } => converted.caused_by(source),
             Error::Arrow(source) => converted.caused_by(source),
-            Error::Job(_) | Error::Refused { .. } | Error::Bug(_) | Error::Ended => converted,
+            Error::Job(_)
+            | Error::Table { .. }
+            | Error::Refused { .. }
+            | Error::Bug(_)
+            | Error::Ended => converted,
         }
     }
 }

@@ -20,6 +20,7 @@ mod error;
 mod filter;
 mod jdbc;
 mod lane;
+mod layouts;
 mod matching;
 mod options;
 mod output;

@@ -56,11 +56,44 @@ impl TableMatcher {
         is_match(&self.database, "database-name", &self.database_text, database)
     }
 
-    /// Whether the source reads this table.
+    /// Whether the source reads this table. The tables that gh-ost and pt-online-schema-change make beside one
+    /// that matches are not shards, whatever the expression says.
     pub(crate) fn matches(&self, table: &TableId) -> Result<bool, ConnectorError> {
+        Ok(self.is_named(table)? && !self.is_shadow(table)?)
+    }
+
+    /// Whether the columns of this table matter: those of tables that are read, and of tables that may take
+    /// their place.
+    pub(crate) fn follows(&self, table: &TableId) -> Result<bool, ConnectorError> {
+        Ok(self.is_named(table)? || self.is_shadow(table)?)
+    }
+
+    fn is_named(&self, table: &TableId) -> Result<bool, ConnectorError> {
         Ok(self.matches_database(&table.database)?
             && is_match(&self.full, "table-name", &self.table_text, &table.to_string())?)
     }
+
+    fn is_shadow(&self, table: &TableId) -> Result<bool, ConnectorError> {
+        match original_of(&table.table) {
+            Some(original) => self.is_named(&TableId::new(table.database.clone(), original)),
+            None => Ok(false),
+        }
+    }
+}
+
+/// For a name that gh-ost or pt-online-schema-change gives to a table beside `x` (`_x_gho`, `_x_ghc`, `_x_del`,
+/// `_x_new`, `_x_old`; also with a time of day before the last part, and with more underscores in front where
+/// the name was taken): `x`.
+pub(crate) fn original_of(table: &str) -> Option<&str> {
+    const ENDINGS: [&str; 5] = ["_gho", "_ghc", "_del", "_new", "_old"];
+    let name = table.strip_prefix('_')?.trim_start_matches('_');
+    let name = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending))?;
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let original = match stem.strip_suffix('_') {
+        Some(before) if name.len() - stem.len() == 14 => before,
+        _ => name,
+    };
+    (!original.is_empty()).then_some(original)
 }
 
 fn compile(option: &str, user_text: &str, pattern: &str) -> Result<Regex, ConnectorError> {
@@ -263,6 +296,17 @@ mod tests {
     fn databases_of_the_server_itself_never_match() {
         let names = [("mysql", "user"), ("sys", "x"), ("shop", "user")];
         assert_eq!(matched(".*", ".*", &names), ["shop.user"]);
+    }
+
+    #[test]
+    fn shadow_tables_of_matched_tables_are_no_shards() {
+        let names = ["t", "_t_gho", "_t_ghc", "_t_20240131235959_del", "__t_new", "_t_old", "_t_x"];
+        let names = names.map(|name| ("d", name));
+        assert_eq!(matched("d", ".*", &names), ["d.t", "d._t_x"]);
+        let matcher = TableMatcher::new("d", "t_[0-9]+").unwrap();
+        let follows = |name: &str| matcher.follows(&TableId::new("d", name)).unwrap();
+        assert!(follows("_t_5_gho") && follows("t_5") && follows("__t_5_new"));
+        assert!(!follows("_u_gho") && !follows("_gho") && !follows("u"));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use shardlake_connector::Phase;
 use shardlake_mysql_wire::gtid::GtidSet;
 
 use crate::error::{Error, Result};
+use crate::layouts::Layouts;
 
 /// The version of the stored form.
 const VERSION: u32 = 1;
@@ -259,24 +260,73 @@ pub(crate) struct LanePosition {
     /// XA transactions that are prepared and not yet decided, and where each begins.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) prepared: BTreeMap<String, BinlogOffset>,
+    /// The columns of all tables as they are there; see [`crate::layouts`]. Positions of earlier versions of
+    /// the program have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) columns: Option<String>,
+    /// Tables that could not be read on, and why; their changes are passed over.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) stopped: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl LanePosition {
     /// A lane that reads the binlog only.
     pub(crate) fn streaming(server_uuid: String, at: Watermark) -> Self {
-        Self { version: VERSION, server_uuid, at, snapshot: None, prepared: BTreeMap::new() }
+        Self {
+            version: VERSION,
+            server_uuid,
+            at,
+            snapshot: None,
+            prepared: BTreeMap::new(),
+            columns: None,
+            stopped: BTreeMap::new(),
+        }
     }
 
     /// A lane that is about to read existing rows.
     pub(crate) fn initial(server_uuid: String, start: Watermark) -> Self {
         let snapshot = Some(SnapshotProgress::new(start.clone()));
-        Self { version: VERSION, server_uuid, at: start, snapshot, prepared: BTreeMap::new() }
+        Self { snapshot, ..Self::streaming(server_uuid, start) }
+    }
+
+    /// The same place with the columns that all tables have there.
+    pub(crate) fn with_columns(self, columns: Option<String>) -> Self {
+        Self { columns, ..self }
+    }
+
+    /// The columns of all tables there. Without them each table's are found out when its rows come.
+    pub(crate) fn layouts(&self, lane: &str) -> Result<Layouts> {
+        let Some(text) = &self.columns else { return Ok(Layouts::default()) };
+        Layouts::decode(text).map_err(|reason| {
+            Error::job(format!(
+                "the columns that are stored with the position of MySQL server {lane} cannot be read \
+                 ({reason}): start the job under a new 'pipeline.name' and into a new table"
+            ))
+        })
+    }
+
+    /// Why a table could not be read on, if it could not.
+    pub(crate) fn stop_reason(&self, table: &TableId) -> Option<&str> {
+        self.stopped.get(&table.database)?.get(&table.table).map(String::as_str)
+    }
+
+    /// The tables that could not be read on.
+    pub(crate) fn stopped_tables(&self) -> impl Iterator<Item = TableId> {
+        let tables = self.stopped.iter();
+        tables.flat_map(|(database, tables)| {
+            tables.keys().map(|table| TableId::new(database.clone(), table.clone()))
+        })
+    }
+
+    /// A table cannot be read on.
+    pub(crate) fn stop_table(&mut self, table: &TableId, reason: String) {
+        let tables = self.stopped.entry(table.database.clone()).or_default();
+        tables.insert(table.table.clone(), reason);
     }
 
     /// The same place without what only the snapshot phase needs.
     pub(crate) fn without_chunks(&self) -> Self {
-        let (server_uuid, at) = (self.server_uuid.clone(), self.at.clone());
-        Self { version: VERSION, server_uuid, at, snapshot: None, prepared: BTreeMap::new() }
+        Self::streaming(self.server_uuid.clone(), self.at.clone())
     }
 
     /// Whether existing rows are being read or caught up with.
@@ -390,6 +440,16 @@ mod tests {
             }
             assert_eq!(snapshot.low(&table).unwrap().gtid_set, low(0, earliest).gtid_set);
         }
+    }
+
+    #[test]
+    fn positions_without_columns_are_still_read() {
+        let stored = serde_json::json!({
+            "version": 1, "server_uuid": "u", "file": "binlog.000002", "offset": 157,
+        });
+        let position = LanePosition::from_json("db:3306", &stored).unwrap();
+        assert_eq!(position.layouts("db:3306").unwrap(), Layouts::default());
+        assert_eq!(position.to_json().unwrap(), stored);
     }
 
     #[test]

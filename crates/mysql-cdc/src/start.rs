@@ -1,28 +1,37 @@
 //! Starting a source: connect, check the server, find the tables, decide where to begin.
 
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use shardlake_change::TableId;
 use shardlake_connector::{
     Error as ConnectorError, Fault, ReadRequest, RunningSource, event_channel,
 };
 
-use crate::binlog;
+use crate::binlog::{self, Ahead, Outlook};
 use crate::checks::{ServerFacts, check_server};
 use crate::connection::{Connection, Target};
 use crate::decode::TableReader;
 use crate::discovery::{ServerTable, matching_tables, warn_of_unknown_columns};
+use crate::dump::DumpFrom;
 use crate::error::{Error, Result};
 use crate::filter::parse_set;
 use crate::lane::{Lane, LaneStart, Shared, reconcile};
+use crate::layouts::Layouts;
 use crate::options::StartupMode;
 use crate::output::OutputShape;
 use crate::position::{BinlogOffset, LanePosition, Watermark};
+use crate::socket::StopCheck;
 use crate::source::MysqlSource;
 use crate::spill::SpillPolicy;
 use crate::status::{Boards, StatusBoard};
 
+/// How often tables are looked for anew because one was altered meanwhile.
+const FIND_ATTEMPTS: u32 = 10;
+/// A table that was dropped.
+const NO_SUCH_TABLE: u16 = 1_146;
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The greatest batch, by which the channel's capacity is reckoned.
 const BATCH_BYTES: usize = 2 << 20;
@@ -53,6 +62,7 @@ pub(crate) fn start(
     let lane = target.lane().to_owned();
     let status = Arc::new(StatusBoard::new(lane.clone()));
     status.tables_found(tables.iter().map(|table| &table.id));
+    position.stopped_tables().for_each(|table| status.table_failed(&table));
     let start = LaneStart {
         shared,
         target,
@@ -110,20 +120,68 @@ fn begin(
         let tables = if unread { find_tables(shared, connection)? } else { Vec::new() };
         return Ok((position, tables));
     }
-    // The watermark comes first: whatever changes while tables are looked for is in the binlog.
-    let start = facts.watermark(connection)?;
-    let tables = find_tables(shared, connection)?;
+    let (start, tables) = find_tables_at_a_place(shared, target, facts, connection)?;
     warn_of_unknown_columns(
         &lane,
         shared.shape.physical().iter().map(|column| column.name.as_str()),
         &tables,
     );
     let uuid = facts.uuid.clone();
+    let columns = Some(Layouts::of_tables(&tables).encode()?);
     if shared.options.startup.reads_existing_rows() {
-        return Ok((LanePosition::initial(uuid, start), tables));
+        return Ok((LanePosition::initial(uuid, start).with_columns(columns), tables));
     }
-    let at = first_offset(target, &shared.options.startup, facts, start, connection)?;
-    Ok((LanePosition::streaming(uuid, at), tables))
+    let at = first_offset(target, &shared.options.startup, facts, start.clone(), connection)?;
+    // At another place the tables may have had other columns.
+    let columns = columns.filter(|_| at == start);
+    Ok((LanePosition::streaming(uuid, at).with_columns(columns), tables))
+}
+
+/// Finds all tables and a place of the binlog at which they have the columns that were found.
+fn find_tables_at_a_place(
+    shared: &Shared,
+    target: &Target,
+    facts: &ServerFacts,
+    connection: &mut Connection,
+) -> Result<(Watermark, Vec<Arc<ServerTable>>)> {
+    let stop: StopCheck = Arc::new(|| false);
+    let outlook = Outlook { target, stop: &stop, lower_case: facts.lower_case };
+    for _ in 0..FIND_ATTEMPTS {
+        // The place comes first: whatever changes while tables are looked for is in the binlog behind it.
+        let start = facts.watermark(connection)?;
+        let tables = find_tables(shared, connection)?;
+        // A statement is in the binlog before it shows in information_schema; the set knows of it.
+        let from = match start.gtid_set.as_deref() {
+            Some(set) => DumpFrom::Executed(parse_set(set)?),
+            None => {
+                wait_for_statements(connection, &tables)?;
+                DumpFrom::Offset(start.offset.clone())
+            }
+        };
+        let is_matched = |table: &TableId| {
+            shared.matcher.matches(table).map_err(|error| Error::job(error.report()))
+        };
+        if !Ahead::changes_any(&outlook, is_matched, &from)? {
+            return Ok((start, tables));
+        }
+    }
+    Err(Error::Lost {
+        server: target.lane().to_owned(),
+        doing: "reading the columns of tables",
+        source: io::Error::other("tables are altered all the time"),
+    })
+}
+
+/// Waits until statements that are altering these tables, and are in the binlog already, have ended.
+fn wait_for_statements(connection: &mut Connection, tables: &[Arc<ServerTable>]) -> Result<()> {
+    for table in tables {
+        let sql = format!("SELECT 1 FROM {} LIMIT 0", table.quoted());
+        match connection.query(&sql, "looking at a table") {
+            Ok(_) | Err(Error::Refused { code: NO_SUCH_TABLE, .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn find_tables(shared: &Shared, connection: &mut Connection) -> Result<Vec<Arc<ServerTable>>> {

@@ -20,6 +20,8 @@ struct TableStatus {
     last_event_ms: Option<u64>,
     schema_version: u64,
     errors_skipped: u64,
+    /// It could not be read on.
+    failed: bool,
 }
 
 impl Default for TableStatus {
@@ -31,6 +33,7 @@ impl Default for TableStatus {
             last_event_ms: None,
             schema_version: 1,
             errors_skipped: 0,
+            failed: false,
         }
     }
 }
@@ -60,6 +63,7 @@ impl Board {
     /// What is being done for a table.
     fn phase_of(&self, table: &TableStatus) -> ReadPhase {
         match (self.phase, table.chunks) {
+            _ if table.failed => ReadPhase::Failed,
             (ReadPhase::Binlog, Some(chunks)) if chunks.left() > 0 => ReadPhase::Snapshot,
             (phase, _) => phase,
         }
@@ -119,6 +123,12 @@ impl StatusBoard {
         for table in tables {
             board.table(table);
         }
+    }
+
+    /// The table cannot be read on.
+    pub(crate) fn table_failed(&self, table: &TableId) {
+        let mut board = self.board.lock();
+        board.table(&Arc::new(table.clone())).failed = true;
     }
 
     /// About so many chunks of the table are to be read beside those that have been read already.

@@ -6,8 +6,9 @@ use shardlake_change::TableId;
 use shardlake_mysql_wire::event::{EventHeader, GtidEvent, Query, RowsEvent, TableMap, XaPrepare};
 use shardlake_mysql_wire::gtid::Gtid;
 
+use super::tables::table_of;
 use super::{BinlogReader, sender};
-use crate::ddl::{Statement, TableChange, read_statement};
+use crate::ddl::{Statement, TableChange, TableStatement, read_statement};
 use crate::error::{Error, Result};
 use crate::position::BinlogOffset;
 
@@ -107,17 +108,26 @@ impl BinlogReader<'_> {
             self.group.dropped.push(map.table_id);
             return Ok(());
         }
-        self.tables.bind(map)
+        match self.tables.bind(map, &self.offset) {
+            Err(Error::Table { table, message }) => {
+                self.stop_table(&table, message);
+                self.group.dropped.push(map.table_id);
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
 
     fn drops(&self, map: &TableMap<'_>, header: &EventHeader) -> bool {
         if u64::from(header.timestamp) * 1_000 < self.since_ms {
             return true;
         }
+        let table = table_of(map);
+        if self.lane.position.stop_reason(&table).is_some() {
+            return true;
+        }
         // Whether an XA transaction is visible to a chunk is decided by its second half.
         let Some(filter) = self.filter.as_ref().filter(|_| !self.group.xa) else { return false };
-        let table =
-            TableId::new(String::from_utf8_lossy(map.database), String::from_utf8_lossy(map.table));
         !filter.keeps(&table, self.group.gtid.as_ref(), &self.offset)
     }
 
@@ -165,22 +175,12 @@ impl BinlogReader<'_> {
                     return Err(self.refuse_statement(&name));
                 }
             }
-            Statement::Tables { change, tables } => {
-                for table in &tables {
-                    if self.tables.is_matched(table)? {
-                        self.warn_of_lost_rows(change, &table.to_string());
-                        if change == TableChange::Columns {
-                            self.lane.status.columns_changed(table);
-                        }
-                    }
-                    self.tables.forget(table);
-                }
-            }
+            Statement::Tables(statements) => self.follow_statements(statements)?,
             Statement::DropDatabase(database) => {
                 if self.tables.is_matched_database(&database)? {
-                    self.warn_of_lost_rows(TableChange::Dropped, &format!("{database}.*"));
+                    self.warn_of_lost_rows(&TableChange::Dropped, &format!("{database}.*"));
                 }
-                self.tables.forget_all();
+                self.tables.drop_database(&database);
             }
             Statement::Other => {}
         }
@@ -188,9 +188,48 @@ impl BinlogReader<'_> {
         if self.group.open { Ok(()) } else { self.end_group(header) }
     }
 
-    fn warn_of_lost_rows(&self, change: TableChange, table: &str) {
+    /// Tables and their columns follow what the statements of one event do.
+    fn follow_statements(&mut self, statements: Vec<TableStatement>) -> Result<()> {
+        if self.is_before_known_columns() {
+            return Ok(());
+        }
+        for mut statement in statements {
+            if self.tables.is_lower_case() {
+                statement.lower_case();
+            }
+            if self.tables.is_matched(&statement.table)? {
+                self.warn_of_lost_rows(&statement.change, &statement.table.to_string());
+                if matches!(statement.change, TableChange::Altered(_)) {
+                    self.lane.status.columns_changed(&statement.table);
+                }
+            }
+            self.tables.follow(&statement)?;
+        }
+        Ok(())
+    }
+
+    /// Without GTIDs reading begins some time before the place at which the columns were read.
+    fn is_before_known_columns(&self) -> bool {
+        let snapshot = self.lane.position.snapshot.as_ref();
+        snapshot.is_some_and(|snapshot| {
+            snapshot.start.gtid_set.is_none() && self.offset <= snapshot.start.offset
+        })
+    }
+
+    /// One table cannot be read on: the others go on without it.
+    fn stop_table(&mut self, table: &TableId, message: String) {
+        let server = self.lane.target.lane();
+        tracing::error!(server, table = %table, error = message, "a table cannot be read on");
+        self.lane.status.table_failed(table);
+        self.lane.position.stop_table(table, message);
+        self.report.moved = true;
+    }
+
+    fn warn_of_lost_rows(&self, change: &TableChange, table: &str) {
         let what = match change {
-            TableChange::Columns => return,
+            TableChange::Created { .. } | TableChange::Altered(_) | TableChange::Renamed(_) => {
+                return;
+            }
             TableChange::Truncated => "a table was truncated, its rows stay in the sink",
             TableChange::Dropped => "a table was dropped, its rows stay in the sink",
         };

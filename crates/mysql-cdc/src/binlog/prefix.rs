@@ -16,7 +16,7 @@ use std::sync::Arc;
 use shardlake_change::TableId;
 use shardlake_mysql_wire::event::EventBody;
 
-use crate::ddl::{Statement, read_statement};
+use crate::ddl::{Statement, TableStatement, read_statement};
 use crate::dump::{Dump, DumpFrom};
 use crate::error::Result;
 use crate::lane::Lane;
@@ -56,8 +56,9 @@ pub(super) fn scan(lane: &Lane, start: &BinlogOffset) -> Result<Prefix> {
             EventBody::Gtid(gtid) => samples.add(before, gtid.immediate_commit_us),
             EventBody::Query(query) if query.statement != b"BEGIN" => {
                 match read_statement(&query.text(), &query.database_text()) {
-                    Statement::Tables { tables, .. } => {
-                        barriers.extend(tables.into_iter().map(|table| (table, at(offset))));
+                    Statement::Tables(statements) => {
+                        let names = statements.iter().flat_map(TableStatement::names);
+                        barriers.extend(names.map(|table| (table.clone(), at(offset))));
                     }
                     Statement::DropDatabase(database) => {
                         let tables = lane.tables_in(&database);

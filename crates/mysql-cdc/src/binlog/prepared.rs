@@ -115,7 +115,9 @@ impl BinlogReader<'_> {
         match &event.body {
             EventBody::Gtid(gtid) => return self.begin_group(gtid, before),
             EventBody::Query(query) => return self.query_prepared_only(query),
-            EventBody::TableMap(map) if self.group.is_xa() => return self.tables.bind(map),
+            EventBody::TableMap(map) if self.group.is_xa() => {
+                return self.table_map(map, &event.header);
+            }
             EventBody::Rows(rows) if self.group.is_xa() => return self.rows(rows, &event.header),
             EventBody::XaPrepare(prepare) => {
                 if !prepare.one_phase && prepare.identifier().to_ascii_lowercase() == id {

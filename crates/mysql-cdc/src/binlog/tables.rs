@@ -1,10 +1,10 @@
 //! The tables whose rows come: which are wanted, and how their rows are read.
 //!
 //! A table is bound to the number that row events name it by, for as long as its TABLE_MAP stays the
-//! same. With `binlog_row_metadata=MINIMAL` the event has no column names; they come from
-//! information_schema, and are looked up again after every statement that changes the table.
+//! same. With `binlog_row_metadata=MINIMAL` the event has no column names; they are those that the
+//! statements of the binlog have left ([`crate::layouts`]). Where these are not known, the columns of now are
+//! taken if the binlog ahead shows that nothing changes them; otherwise the table is refused.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shardlake_change::TableId;
@@ -12,11 +12,16 @@ use shardlake_mysql_wire::Error as WireError;
 use shardlake_mysql_wire::event::{RowsEvent, TableMap};
 use shardlake_mysql_wire::rows::{Lookup, PlanCache};
 
-use crate::connection::{Connection, TextRow};
+use super::ahead::{Ahead, Outlook};
+use crate::connection::{Connection, Target as ServerTarget, TextRow};
+use crate::ddl::{Layout, TableStatement};
 use crate::decode::RowPlan;
-use crate::discovery::{self, ServerTable};
+use crate::discovery;
 use crate::error::{Error, Result};
 use crate::lane::Shared;
+use crate::layouts::Layouts;
+use crate::position::BinlogOffset;
+use crate::socket::StopCheck;
 
 /// How rows of a wanted table are read.
 pub(crate) struct Target {
@@ -26,64 +31,68 @@ pub(crate) struct Target {
     pub(crate) plan: RowPlan,
 }
 
-/// A table by its name.
-#[derive(Clone)]
-enum Known {
-    Unwanted,
-    /// Wanted; its columns if they have been looked up, and it exists.
-    Wanted(Arc<TableId>, Option<Arc<ServerTable>>),
+/// What the tables of a reader are looked up with.
+pub(super) struct TablesStart {
+    pub(super) control: Connection,
+    pub(super) shared: Arc<Shared>,
+    pub(super) server: Arc<ServerTarget>,
+    pub(super) stop: StopCheck,
+    pub(super) lower_case: bool,
+    /// The columns at the reader's place.
+    pub(super) layouts: Layouts,
 }
 
 /// All tables that have come so far.
 pub(super) struct Tables {
     control: Connection,
     shared: Arc<Shared>,
-    known: BTreeMap<TableId, Known>,
+    server: Arc<ServerTarget>,
+    stop: StopCheck,
+    lower_case: bool,
+    layouts: Layouts,
+    /// Whether the columns are others than those that were taken last.
+    layouts_changed: bool,
+    ahead: Ahead,
     plans: PlanCache<Target>,
 }
 
 impl Tables {
-    /// Knows the tables that were found at the start, as they were then.
-    pub(super) fn new(
-        control: Connection,
-        shared: Arc<Shared>,
-        found: &[Arc<ServerTable>],
-    ) -> Self {
-        let known = found.iter().map(|table| {
-            let wanted = Known::Wanted(Arc::clone(&table.id), Some(Arc::clone(table)));
-            (TableId::clone(&table.id), wanted)
-        });
-        let known = known.collect();
-        Self { control, shared, known, plans: PlanCache::new() }
+    /// Knows the columns that tables have at the reader's place.
+    pub(super) fn new(start: TablesStart) -> Self {
+        let TablesStart { control, shared, server, stop, lower_case, layouts } = start;
+        Self {
+            control,
+            shared,
+            server,
+            stop,
+            lower_case,
+            layouts,
+            layouts_changed: false,
+            ahead: Ahead::default(),
+            plans: PlanCache::new(),
+        }
     }
 
-    /// The tables as they are known now, for the reader that follows after a lost connection.
-    pub(super) fn into_known(self) -> Vec<Arc<ServerTable>> {
-        let tables = self.known.into_values().filter_map(|known| match known {
-            Known::Wanted(_, table) => table,
-            Known::Unwanted => None,
-        });
-        tables.collect()
+    /// The columns at the reader's place, if they have changed since they were taken last.
+    pub(super) fn take_changed_layouts(&mut self) -> Option<&Layouts> {
+        std::mem::take(&mut self.layouts_changed).then_some(&self.layouts)
     }
 
-    /// Binds a table to the number of its event.
-    pub(super) fn bind(&mut self, map: &TableMap<'_>) -> Result<()> {
+    /// Binds a table to the number of its event, which ends at this place.
+    pub(super) fn bind(&mut self, map: &TableMap<'_>, at: &BinlogOffset) -> Result<()> {
         let mut plans = std::mem::take(&mut self.plans);
-        let outcome = plans.observe(map, |map| self.new_target(map));
+        let outcome = plans.observe(map, |map| self.new_target(map, at));
         self.plans = plans;
         outcome
     }
 
-    fn new_target(&mut self, map: &TableMap<'_>) -> Result<Option<Target>> {
-        let id =
-            TableId::new(String::from_utf8_lossy(map.database), String::from_utf8_lossy(map.table));
-        match self.known(&id)? {
-            Known::Unwanted => Ok(None),
-            Known::Wanted(id, columns) => {
-                let plan = self.plan(map, &id, columns)?;
-                Ok(plan.map(|plan| Target { table: id, plan }))
-            }
+    fn new_target(&mut self, map: &TableMap<'_>, at: &BinlogOffset) -> Result<Option<Target>> {
+        let id = table_of(map);
+        if !self.is_matched(&id)? {
+            return Ok(None);
         }
+        let plan = self.plan(map, &id, at)?;
+        Ok(plan.map(|plan| Target { table: Arc::new(id), plan }))
     }
 
     /// How the rows of an event are read, or `None` if they are not wanted.
@@ -106,35 +115,33 @@ impl Tables {
     }
 }
 
-impl Tables {
-    fn known(&mut self, id: &TableId) -> Result<Known> {
-        if let Some(known) = self.known.get(id) {
-            return Ok(known.clone());
-        }
-        let known = if self.is_matched(id)? {
-            let columns = discovery::table(&mut self.control, id)?.map(Arc::new);
-            Known::Wanted(Arc::new(id.clone()), columns)
-        } else {
-            Known::Unwanted
-        };
-        self.known.insert(id.clone(), known.clone());
-        Ok(known)
-    }
+/// The table that an event names.
+pub(super) fn table_of(map: &TableMap<'_>) -> TableId {
+    TableId::new(String::from_utf8_lossy(map.database), String::from_utf8_lossy(map.table))
+}
 
-    /// Plans how rows are read, or `None` if their columns can no longer be known.
+impl Tables {
+    /// Plans how rows are read, or `None` if the table has vanished and its columns with it.
     fn plan(
         &mut self,
         map: &TableMap<'_>,
-        id: &Arc<TableId>,
-        columns: Option<Arc<ServerTable>>,
+        id: &TableId,
+        at: &BinlogOffset,
     ) -> Result<Option<RowPlan>> {
-        if let Some(table) = &columns
-            && let Ok(plan) = RowPlan::new(map, &table.columns, &self.shared)
+        let metadata = map.metadata().map_err(|error| self.unreadable(error))?;
+        if let Some(layout) = self.layouts.get(id) {
+            match RowPlan::new(map, &layout.columns, &self.shared) {
+                Ok(plan) => return Ok(Some(plan)),
+                // The columns are others than those that the statements of the binlog have left.
+                Err(WireError::Unsupported(_)) if metadata.names.is_none() => {}
+                Err(error) => return Err(self.unreadable_table(id, error)),
+            }
+        } else if metadata.names.is_some()
+            && let Ok(plan) = RowPlan::new(map, &[], &self.shared)
         {
             return Ok(Some(plan));
         }
-        let found = discovery::table(&mut self.control, id)?.map(Arc::new);
-        let Some(table) = &found else {
+        let Some(layout) = self.find_out(id, at)? else {
             tracing::warn!(
                 server = self.control.server(),
                 table = %id,
@@ -142,32 +149,32 @@ impl Tables {
             );
             return Ok(None);
         };
-        let plan = RowPlan::new(map, &table.columns, &self.shared);
-        self.known.insert(TableId::clone(id), Known::Wanted(Arc::clone(id), found.clone()));
-        match plan {
+        match RowPlan::new(map, &layout.columns, &self.shared) {
             Ok(plan) => Ok(Some(plan)),
-            Err(error) => match self.plan_of_the_past(map, table) {
-                Some(plan) => {
-                    tracing::warn!(
-                        server = self.control.server(),
-                        table = %id,
-                        "changes from before the table was altered are read as if its newest \
-                         columns had been appended; binlog_row_metadata=FULL would tell"
-                    );
-                    Ok(Some(plan))
-                }
-                None => Err(self.unreadable_table(id, error)),
-            },
+            Err(WireError::Unsupported(_)) if metadata.names.is_none() => {
+                Err(self.refuse_table(id, at))
+            }
+            Err(error) => Err(self.unreadable_table(id, error)),
         }
     }
 
-    /// A plan for rows from before columns were appended to the table.
-    fn plan_of_the_past(&self, map: &TableMap<'_>, table: &ServerTable) -> Option<RowPlan> {
-        let past = table.columns.get(..map.column_count())?;
-        if past.len() == table.columns.len() {
-            return None;
+    /// The columns of a table at this place, or `None` if the table does not exist any more.
+    ///
+    /// # Errors
+    /// [`Error::Table`] if they cannot be known.
+    fn find_out(&mut self, id: &TableId, at: &BinlogOffset) -> Result<Option<Arc<Layout>>> {
+        let Some(found) = discovery::table(&mut self.control, id)? else { return Ok(None) };
+        // Offsets past 4 GB cannot be named to the server, so nobody can look from there.
+        if at.file.is_empty() || u32::try_from(at.offset).is_err() {
+            return Err(self.refuse_table(id, at));
         }
-        RowPlan::new(map, past, &self.shared).ok()
+        let outlook =
+            Outlook { target: &self.server, stop: &self.stop, lower_case: self.lower_case };
+        if self.ahead.changes(&outlook, id, at)? {
+            return Err(self.refuse_table(id, at));
+        }
+        self.layouts_changed = true;
+        Ok(Some(self.layouts.learn(id.clone(), found.layout())))
     }
 
     /// Whether the source reads the table.
@@ -181,15 +188,26 @@ impl Tables {
         matched.map_err(|error| Error::job(error.report()))
     }
 
-    /// The table has changed: its columns must be looked up again.
-    pub(super) fn forget(&mut self, id: &TableId) {
-        self.known.remove(id);
-        self.plans.clear();
+    /// Whether the server writes the names of tables in lower case.
+    pub(super) const fn is_lower_case(&self) -> bool {
+        self.lower_case
     }
 
-    /// Tables have vanished.
-    pub(super) fn forget_all(&mut self) {
-        self.known.clear();
+    /// Columns follow a statement.
+    pub(super) fn follow(&mut self, statement: &TableStatement) -> Result<()> {
+        let matcher = &self.shared.matcher;
+        let follows =
+            |table: &TableId| matcher.follows(table).map_err(|error| Error::job(error.report()));
+        self.layouts.apply(statement, follows)?;
+        self.layouts_changed = true;
+        self.plans.clear();
+        Ok(())
+    }
+
+    /// All tables of a database have vanished.
+    pub(super) fn drop_database(&mut self, database: &str) {
+        self.layouts.drop_database(database);
+        self.layouts_changed = true;
         self.plans.clear();
     }
 
@@ -222,6 +240,19 @@ impl Tables {
                 target.table,
             ))),
         }
+    }
+
+    /// The columns of a table's rows cannot be known.
+    fn refuse_table(&self, table: &TableId, at: &BinlogOffset) -> Error {
+        let message = format!(
+            "changes of table {table} at {}:{} of MySQL server {} cannot be read: the table was altered \
+             again later, and with binlog_row_metadata=MINIMAL nothing tells the columns that it had \
+             there. Set binlog_row_metadata=FULL on the server (SET PERSIST) and read the table anew",
+            at.file,
+            at.offset,
+            self.control.server()
+        );
+        Error::Table { table: table.clone(), message }
     }
 
     /// Part of the stream cannot be read.

@@ -102,7 +102,7 @@ impl Definition {
         Ok(Job {
             lane,
             receiver,
-            _status: status,
+            status,
             key: (0..self.columns.len())
                 .filter(|&index| {
                     self.metadata[index].as_deref().is_some_and(|key| key.ends_with("_name"))
@@ -123,7 +123,7 @@ impl Definition {
 pub(crate) struct Job {
     lane: String,
     receiver: EventReceiver,
-    _status: Option<std::sync::Arc<dyn shardlake_connector::SourceStatus>>,
+    status: Option<std::sync::Arc<dyn shardlake_connector::SourceStatus>>,
     key: Vec<usize>,
     /// The rows as of the last boundary, by key.
     pub(crate) rows: BTreeMap<Vec<String>, Vec<String>>,
@@ -211,6 +211,12 @@ impl Job {
 
     pub(crate) fn phase(&self) -> Option<Phase> {
         self.boundary.as_ref().map(|boundary| boundary.phase)
+    }
+
+    /// What is being done with a table, `database.table`.
+    pub(crate) fn phase_of(&self, table: &str) -> Option<&'static str> {
+        let splits = self.status.as_ref()?.splits();
+        splits.iter().find(|split| split.split == table).map(|split| split.phase.as_str())
     }
 
     /// Where the job stands, as a committed epoch would store it.
