@@ -41,9 +41,14 @@ pub(crate) const CATALOG_TABLE: OptionSpec = OptionSpec::new(
 pub(crate) const FORMAT_VERSION: OptionSpec = OptionSpec::new(
     "format-version",
     OptionKind::Integer { min: 1, max: 3 },
-    "The format version of a new table; 2 is the only one that can be written.",
+    "The format version of a new table.",
 )
 .default_value("2");
+pub(crate) const SORT_ORDER: OptionSpec = OptionSpec::new(
+    "shardlake.table.sort-order",
+    OptionKind::Text,
+    "How rows are sorted in the data files of a new table, for example 'day(ts) DESC, id NULLS LAST'.",
+);
 pub(crate) const UPSERT: OptionSpec = OptionSpec::new(
     "write.upsert.enabled",
     OptionKind::Boolean,
@@ -95,6 +100,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     CATALOG_DATABASE,
     CATALOG_TABLE,
     FORMAT_VERSION,
+    SORT_ORDER,
     UPSERT,
     DISTRIBUTION_MODE,
     WRITE_FORMAT,

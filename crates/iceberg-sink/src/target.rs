@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use shardlake_connector::{Error, OptionSpec, TableDefinition};
 use shardlake_iceberg_table::{
-    Catalog, Error as LakeError, HadoopCatalog, Table, TableCreation, TableName, properties, schema,
+    Catalog, Error as LakeError, HadoopCatalog, PartitionField, SortField, Table, TableCreation,
+    TableName, properties, schema,
 };
 
 use crate::error::from_lake;
 use crate::options::{
-    CATALOG_DATABASE, CATALOG_IMPL, CATALOG_NAME, CATALOG_TABLE, CATALOG_TYPE, FORMAT_VERSION, URI,
-    WAREHOUSE,
+    CATALOG_DATABASE, CATALOG_IMPL, CATALOG_NAME, CATALOG_TABLE, CATALOG_TYPE, FORMAT_VERSION,
+    SORT_ORDER, URI, WAREHOUSE,
 };
 
 /// An Iceberg table in its catalog, as a table definition names it. It may not exist yet.
@@ -60,24 +61,16 @@ impl Target {
                  set the 'warehouse' option",
             )
         })?;
-        let version = options.integer(&FORMAT_VERSION)?.unwrap_or(2);
-        if version != 2 {
-            return Err(Error::job(format!(
-                "'format-version' = '{version}' is not supported; use '2'"
-            )));
-        }
         check_columns(table)?;
         let namespace = given(&CATALOG_DATABASE).unwrap_or(&table.name.database);
         let name = given(&CATALOG_TABLE).unwrap_or(&table.name.object);
-        // Types that Iceberg does not have are refused before anything is made.
-        schema::to_iceberg(&table.schema).map_err(from_lake)?;
+        let creation = creation(table)?;
+        // What Iceberg does not have is refused before anything is made.
+        creation.check().map_err(from_lake)?;
         Ok(Self {
             catalog: Arc::new(HadoopCatalog::new(warehouse).map_err(from_lake)?),
             name: TableName::new(namespace, name),
-            creation: TableCreation {
-                schema: table.schema.clone(),
-                properties: properties::from_options(options.iter()),
-            },
+            creation,
         })
     }
 
@@ -115,9 +108,25 @@ fn check_columns(table: &TableDefinition) -> Result<(), Error> {
             )));
         }
     }
-    if table.partitioned_by.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::job("PARTITIONED BY is not supported for an Iceberg table yet; leave it out"))
-    }
+    Ok(())
+}
+
+/// What the table is made of if it has to be made.
+fn creation(table: &TableDefinition) -> Result<TableCreation, Error> {
+    let options = &table.options;
+    let version = options.integer(&FORMAT_VERSION)?.unwrap_or(2);
+    let partitioned_by = table
+        .partitioned_by
+        .iter()
+        .map(|text| PartitionField::parse(text))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(from_lake)?;
+    let sorted_by = SortField::parse_list(options.text(&SORT_ORDER).unwrap_or_default());
+    Ok(TableCreation {
+        schema: table.schema.clone(),
+        format_version: u8::try_from(version).unwrap_or(u8::MAX),
+        partitioned_by,
+        sorted_by: sorted_by.map_err(from_lake)?,
+        properties: properties::from_options(options.iter()),
+    })
 }

@@ -1,24 +1,14 @@
 //! Where tables are found by name, and how a new version of a table becomes its current one.
 
+mod creation;
 mod hadoop;
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
+pub use creation::{PartitionField, PartitionTransform, SortField, TableCreation};
 pub use hadoop::HadoopCatalog;
 use iceberg::spec::TableMetadataBuildResult;
-use shardlake_change::TableSchema;
 
 use crate::{Error, Table, TableName};
-
-/// What a new table is made of.
-#[derive(Clone, Debug, Default)]
-pub struct TableCreation {
-    /// Its columns and primary key.
-    pub schema: TableSchema,
-    /// Its properties. See [`crate::properties::from_options`] for which options become properties.
-    pub properties: HashMap<String, String>,
-}
 
 /// A collection of tables. The one operation that matters is [`Catalog::publish`], an atomic
 /// compare-and-swap of a table's metadata.

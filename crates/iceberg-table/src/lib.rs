@@ -19,7 +19,9 @@ mod testing;
 mod time_travel;
 mod writer;
 
-pub use catalog::{Catalog, HadoopCatalog, TableCreation};
+pub use catalog::{
+    Catalog, HadoopCatalog, PartitionField, PartitionTransform, SortField, TableCreation,
+};
 pub use error::{Cause, Error};
 pub use index::KeyIndex;
 pub use metadata_tables::MetadataTable;

@@ -89,11 +89,8 @@ impl FieldIds {
             LogicalType::Time(_) => PrimitiveType::Time,
             LogicalType::Timestamp(precision) if *precision <= 6 => PrimitiveType::Timestamp,
             LogicalType::TimestampLtz(precision) if *precision <= 6 => PrimitiveType::Timestamptz,
-            LogicalType::Timestamp(_) | LogicalType::TimestampLtz(_) => {
-                return Err(format!(
-                    "{data_type} needs format version 3; declare a precision of at most 6"
-                ));
-            }
+            LogicalType::Timestamp(_) => PrimitiveType::TimestampNs,
+            LogicalType::TimestampLtz(_) => PrimitiveType::TimestamptzNs,
             LogicalType::Array(element) => {
                 let id = self.next();
                 let element = NestedField::list_element(id, self.assign(element)?, false);
@@ -286,7 +283,7 @@ fn same_type(left: &Type, right: &Type) -> bool {
 }
 
 /// A type as the Iceberg specification writes it, without field ids.
-fn type_text(field_type: &Type) -> String {
+pub(crate) fn type_text(field_type: &Type) -> String {
     match field_type {
         Type::Primitive(primitive) => primitive.to_string(),
         Type::List(list) => format!("list<{}>", type_text(&list.element_field.field_type)),

@@ -46,6 +46,7 @@ impl Lake {
         let creation = TableCreation {
             schema: TableSchema { columns, primary_key },
             properties: properties.iter().map(owned).collect(),
+            ..TableCreation::default()
         };
         block_on(catalog.create(&name, &creation)).unwrap();
         Self { dir, catalog, name }

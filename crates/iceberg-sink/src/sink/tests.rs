@@ -150,12 +150,11 @@ fn what_is_wrong_with_the_options_is_said_by_name() {
     homeless.options.remove("warehouse");
     insta::assert_snapshot!(refusal(&homeless), @"Cannot initialize HadoopCatalog because warehousePath must not be null or empty: set the 'warehouse' option");
     insta::assert_snapshot!(refusal(&definition("/lake", &[("catalog-type", "hive")])), @"catalog type 'hive' is not supported; use 'catalog-type' = 'hadoop' with a 'warehouse' on a local disk");
-    insta::assert_snapshot!(refusal(&definition("/lake", &[("format-version", "3")])), @"'format-version' = '3' is not supported; use '2'");
     insta::assert_snapshot!(refusal(&definition("/lake", &[("uri", "thrift://x")])), @"option 'uri' is not supported: only 'catalog-type' = 'hadoop' with a 'warehouse' on a local disk is");
     insta::assert_snapshot!(refusal(&definition("s3://lake", &[])), @"warehouse 's3://lake' is not on a local disk; only paths and file: URIs are supported");
     let mut partitioned = definition("/lake", &[]);
-    partitioned.partitioned_by = vec!["name".into()];
-    insta::assert_snapshot!(refusal(&partitioned), @"PARTITIONED BY is not supported for an Iceberg table yet; leave it out");
+    partitioned.partitioned_by = vec!["day(name)".into()];
+    insta::assert_snapshot!(refusal(&partitioned), @"the table cannot be divided or sorted by day(name): column 'name' has type string");
     assert!(refusal(&definition("/lake", &[("no-such", "x")])).contains("no-such"));
 }
 

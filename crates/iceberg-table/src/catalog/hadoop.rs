@@ -13,14 +13,11 @@ use std::path::{Path, PathBuf, absolute};
 
 use async_trait::async_trait;
 use iceberg::io::FileIO;
-use iceberg::spec::{
-    FormatVersion, MetadataLog, SortOrder, TableMetadata, TableMetadataBuildResult,
-    TableMetadataBuilder, UnboundPartitionSpec,
-};
+use iceberg::spec::{MetadataLog, TableMetadata, TableMetadataBuildResult};
 use uuid::Uuid;
 
 use super::{Catalog, TableCreation};
-use crate::{Error, Table, TableName, properties, schema, storage};
+use crate::{Error, Table, TableName, properties, storage};
 
 /// A Hadoop catalog on a local disk.
 #[derive(Clone, Debug)]
@@ -144,7 +141,7 @@ impl Catalog for HadoopCatalog {
         if current_file(&dir)?.is_some() {
             return Err(Error::AlreadyExists(name.clone()));
         }
-        let metadata = new_metadata(utf8(&dir)?, creation)?;
+        let metadata = creation.metadata(utf8(&dir)?)?;
         storage::create_dirs(&dir.join(METADATA))?;
         let path = match Self::link(name, &dir, 1, &metadata) {
             Err(Error::Conflict { .. }) => return Err(Error::AlreadyExists(name.clone())),
@@ -202,20 +199,6 @@ fn descends_from(newest: &TableMetadata, older: &TableMetadata, location: &str) 
     let has_snapshot = |id| newest.snapshot_by_id(id).is_some();
     newest.metadata_log().iter().any(|entry| entry.metadata_file == location)
         || older.current_snapshot_id().is_some_and(has_snapshot)
-}
-
-fn new_metadata(location: &str, creation: &TableCreation) -> Result<TableMetadata, Error> {
-    let built = TableMetadataBuilder::new(
-        schema::to_iceberg(&creation.schema)?,
-        UnboundPartitionSpec::builder().build(),
-        SortOrder::unsorted_order(),
-        location.to_owned(),
-        FormatVersion::V2,
-        creation.properties.clone(),
-    )
-    .and_then(TableMetadataBuilder::build)
-    .map_err(|error| Error::Invalid(format!("the table cannot be created: {error}")))?;
-    Ok(built.metadata)
 }
 
 async fn parse_metadata(

@@ -297,5 +297,9 @@ fn creation(table: &CatalogTable) -> Result<TableCreation, Diagnostic> {
     }
     let primary_key = table.primary_key.as_ref().map(|key| key.columns.clone()).unwrap_or_default();
     let properties = properties::from_options(options.iter());
-    Ok(TableCreation { schema: TableSchema { columns, primary_key }, properties })
+    Ok(TableCreation {
+        schema: TableSchema { columns, primary_key },
+        properties,
+        ..TableCreation::default()
+    })
 }
