@@ -2,6 +2,7 @@
 
 mod creation;
 mod hadoop;
+mod metadata_file;
 
 use async_trait::async_trait;
 pub use creation::{PartitionField, PartitionTransform, SortField, TableCreation};
@@ -25,6 +26,11 @@ pub trait Catalog: Send + Sync {
     /// Whether there is such a namespace.
     async fn namespace_exists(&self, namespace: &str) -> Result<bool, Error>;
 
+    /// Removes a namespace that has no tables; one that is not there is no failure.
+    async fn drop_namespace(&self, namespace: &str) -> Result<(), Error> {
+        Err(Error::Invalid(format!("this catalog cannot drop the namespace '{namespace}'")))
+    }
+
     /// The tables of a namespace, sorted. [`Error::NotFound`] if there is no such namespace.
     async fn list_tables(&self, namespace: &str) -> Result<Vec<TableName>, Error>;
 
@@ -38,10 +44,45 @@ pub trait Catalog: Send + Sync {
     /// is such a table.
     async fn create(&self, name: &TableName, creation: &TableCreation) -> Result<Table, Error>;
 
+    /// Gives a table another name. [`Error::NotFound`] if there is none of the old one, [`Error::AlreadyExists`] if there is
+    /// one of the new, [`Error::Invalid`] if the catalog cannot do it.
+    async fn rename(&self, name: &TableName, to: &TableName) -> Result<(), Error> {
+        Err(Error::Invalid(format!("this catalog cannot rename table {name} to {to}")))
+    }
+
     /// Removes a table together with all of its files. There is no way back.
     async fn purge(&self, name: &TableName) -> Result<(), Error>;
 
     /// Makes `new` the version that follows `base`, durably. [`Error::Conflict`] if another writer made
     /// that version first.
     async fn publish(&self, base: &Table, new: TableMetadataBuildResult) -> Result<Table, Error>;
+}
+
+fn no_table(name: &TableName) -> Error {
+    Error::NotFound(format!("there is no table {name}"))
+}
+
+fn no_namespace(namespace: &str) -> Error {
+    Error::NotFound(format!("there is no namespace '{namespace}'"))
+}
+
+fn namespace_not_empty(namespace: &str) -> Error {
+    Error::Invalid(format!("namespace '{namespace}' is not empty; drop its tables first"))
+}
+
+/// Namespaces of several levels are written with dots between them.
+fn check_namespace(namespace: &str) -> Result<(), Error> {
+    if namespace.split('.').any(str::is_empty) {
+        return Err(Error::Invalid(format!("the namespace name '{namespace}' has an empty part")));
+    }
+    Ok(())
+}
+
+/// The folder that a user's `warehouse` names, as it is written in metadata.
+fn warehouse_location(warehouse: &str) -> Result<String, Error> {
+    if warehouse.contains("://") && !warehouse.starts_with("file:") {
+        return Ok(warehouse.trim_end_matches('/').to_owned());
+    }
+    let path = hadoop::warehouse_path(warehouse)?;
+    Ok(hadoop::utf8(&path)?.trim_end_matches('/').to_owned())
 }

@@ -101,6 +101,29 @@ impl Error {
         Self::Storage { action, path: path.to_owned(), source: source.into() }
     }
 
+    /// Whether a file could not be read because it is not there.
+    #[must_use]
+    pub fn is_missing_file(&self) -> bool {
+        let Self::Storage { source, .. } = self else { return false };
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(source.as_ref());
+        while let Some(error) = cause {
+            let missing_on_disk = error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+            let missing_in_store =
+                matches!(error.downcast_ref(), Some(object_store::Error::NotFound { .. }));
+            if missing_on_disk || missing_in_store {
+                return true;
+            }
+            // What the `iceberg` crate wraps is a failure of ours.
+            if error.downcast_ref::<Self>().is_some_and(Self::is_missing_file) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     pub(crate) fn corrupt(path: impl Into<String>, source: impl Into<Cause>) -> Self {
         Self::Corrupt { path: path.into(), source: source.into() }
     }

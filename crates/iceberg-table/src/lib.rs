@@ -26,6 +26,7 @@ pub use error::{Cause, Error};
 pub use index::KeyIndex;
 pub use metadata_tables::MetadataTable;
 pub use provider::IcebergTableProvider;
+pub use storage::{FileReader, FileWriter, Storage, StoredFile};
 pub use table::{Table, TableName};
 pub use time_travel::AsOf;
 pub use writer::{DeltaWriter, DeltaWriterOptions, WriterShared, WrittenFiles};

@@ -254,7 +254,7 @@ impl IcebergTableProvider {
         let files = files::ScanFiles::of(prepared, &scanned, limit);
         let statistics = files.statistics(&table_schema, has_equality);
         let opener = DataFileOpener {
-            file_io: self.table.file_io().clone(),
+            storage: self.table.storage().clone(),
             schema: Arc::new(
                 ReadSchema::try_new(&columns, self.table.metadata().properties())
                     .map_err(external)?,

@@ -3,6 +3,7 @@
 //! A [`Table`] never changes: a commit or a reload makes another. So whatever is planned on one
 //! sees one consistent state.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use iceberg::spec::{
     Manifest, ManifestFile, ManifestList, SchemaRef, Snapshot, SnapshotRef, TableMetadata,
 };
 
-use crate::{Error, schema};
+use crate::{Error, Storage, schema};
 
 /// The name of a table in a catalog: a namespace of one level and a name in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +43,7 @@ pub struct Table {
     name: TableName,
     metadata: Arc<TableMetadata>,
     metadata_location: String,
+    storage: Storage,
     file_io: FileIO,
     arrow_schema: ArrowSchemaRef,
 }
@@ -51,10 +53,11 @@ impl Table {
         name: TableName,
         metadata: TableMetadata,
         metadata_location: String,
-        file_io: FileIO,
+        storage: Storage,
     ) -> Result<Self, Error> {
         let arrow_schema = schema::to_arrow(metadata.current_schema())?;
-        Ok(Self { name, metadata: Arc::new(metadata), metadata_location, file_io, arrow_schema })
+        let (metadata, file_io) = (Arc::new(metadata), storage.file_io());
+        Ok(Self { name, metadata, metadata_location, storage, file_io, arrow_schema })
     }
 
     /// The table's name.
@@ -82,6 +85,12 @@ impl Table {
     }
 
     /// What its files are read and written with.
+    #[must_use]
+    pub const fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// The same for the `iceberg` crate's own calls.
     #[must_use]
     pub const fn file_io(&self) -> &FileIO {
         &self.file_io
@@ -111,7 +120,7 @@ impl Table {
     /// [`Error::Storage`] or [`Error::Corrupt`], naming the manifest list.
     pub async fn manifests(&self, snapshot: &Snapshot) -> Result<Vec<ManifestFile>, Error> {
         let path = snapshot.manifest_list();
-        let bytes = read(&self.file_io, path).await?;
+        let bytes = self.storage.read(path).await?;
         let list = ManifestList::parse_with_version(&bytes, self.metadata.format_version())
             .map_err(|error| Error::corrupt(path, error))?;
         Ok(list.consume_entries().into_iter().collect())
@@ -122,18 +131,23 @@ impl Table {
     /// # Errors
     /// [`Error::Corrupt`], naming the manifest.
     pub async fn load_manifest(&self, manifest: &ManifestFile) -> Result<Manifest, Error> {
-        manifest
-            .load_manifest(&self.file_io)
-            .await
-            .map_err(|error| Error::corrupt(&manifest.manifest_path, error))
+        let path = &manifest.manifest_path;
+        manifest.load_manifest(&self.file_io).await.map_err(|error| {
+            // Only a failure of storage has a cause of ours.
+            match StdError::source(&error).and_then(storage_failure) {
+                Some(action) => {
+                    Error::Storage { action, path: path.as_str().into(), source: error.into() }
+                }
+                None => Error::corrupt(path, error),
+            }
+        })
     }
 }
 
-async fn read(file_io: &FileIO, path: &str) -> Result<bytes::Bytes, Error> {
-    let storage = |error: iceberg::Error| Error::Storage {
-        action: "read",
-        path: path.into(),
-        source: error.into(),
-    };
-    file_io.new_input(path).map_err(storage)?.read().await.map_err(storage)
+/// What storage tried, if the failure is one of storage.
+fn storage_failure(cause: &(dyn StdError + 'static)) -> Option<&'static str> {
+    match cause.downcast_ref()? {
+        Error::Storage { action, .. } => Some(action),
+        _ => None,
+    }
 }

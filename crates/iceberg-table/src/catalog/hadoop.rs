@@ -12,18 +12,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf, absolute};
 
 use async_trait::async_trait;
-use iceberg::io::FileIO;
 use iceberg::spec::{MetadataLog, TableMetadata, TableMetadataBuildResult};
 use uuid::Uuid;
 
-use super::{Catalog, TableCreation};
-use crate::{Error, Table, TableName, properties, storage};
+use super::{Catalog, TableCreation, metadata_file};
+use crate::{Error, Storage, Table, TableName, properties, storage};
 
 /// A Hadoop catalog on a local disk.
 #[derive(Clone, Debug)]
 pub struct HadoopCatalog {
     warehouse: PathBuf,
-    file_io: FileIO,
+    storage: Storage,
 }
 
 impl HadoopCatalog {
@@ -33,7 +32,7 @@ impl HadoopCatalog {
     /// # Errors
     /// [`Error::Invalid`] if it is on another kind of storage or is not UTF-8.
     pub fn new(warehouse: &str) -> Result<Self, Error> {
-        Ok(Self { warehouse: warehouse_path(warehouse)?, file_io: FileIO::new_with_fs() })
+        Ok(Self { warehouse: warehouse_path(warehouse)?, storage: Storage::local() })
     }
 
     /// The folder of the catalog.
@@ -53,10 +52,7 @@ impl HadoopCatalog {
     }
 
     async fn load_file(&self, name: &TableName, path: &Path) -> Result<Table, Error> {
-        let location = utf8(path)?.to_owned();
-        let bytes = fs::read(path).map_err(|error| Error::io("read", path, error))?;
-        let metadata = parse_metadata(&self.file_io, &location, &bytes).await?;
-        Table::try_new(name.clone(), metadata, location, self.file_io.clone())
+        metadata_file::load(&self.storage, name, utf8(path)?).await
     }
 
     /// Makes `metadata` version `version` of the table in `dir`, if that version does not exist.
@@ -110,10 +106,21 @@ impl Catalog for HadoopCatalog {
         Ok(self.namespace_dir(namespace)?.is_dir())
     }
 
+    async fn drop_namespace(&self, namespace: &str) -> Result<(), Error> {
+        if !self.namespace_exists(namespace).await? {
+            return Ok(());
+        }
+        if !self.list_tables(namespace).await?.is_empty() {
+            return Err(super::namespace_not_empty(namespace));
+        }
+        let dir = self.namespace_dir(namespace)?;
+        fs::remove_dir(&dir).map_err(|error| Error::io("remove the folder", &dir, error))
+    }
+
     async fn list_tables(&self, namespace: &str) -> Result<Vec<TableName>, Error> {
         let dir = self.namespace_dir(namespace)?;
         if !dir.is_dir() {
-            return Err(Error::NotFound(format!("there is no namespace '{namespace}'")));
+            return Err(super::no_namespace(namespace));
         }
         let mut tables = Vec::new();
         for name in folders(&dir)? {
@@ -151,10 +158,15 @@ impl Catalog for HadoopCatalog {
         self.load_file(name, &path).await
     }
 
+    async fn rename(&self, _name: &TableName, _to: &TableName) -> Result<(), Error> {
+        // As in Iceberg: a table of this catalog is its folder, and its files are named by their whole path.
+        Err(Error::Invalid("Cannot rename Hadoop tables".to_owned()))
+    }
+
     async fn purge(&self, name: &TableName) -> Result<(), Error> {
         let dir = self.table_dir(name)?;
         if current_file(&dir)?.is_none() {
-            return Err(Error::NotFound(format!("there is no table {name}")));
+            return Err(super::no_table(name));
         }
         // First out of sight in one step, so that nobody sees half a table.
         let hidden = dir.with_file_name(format!(".{}-{}", name.name, Uuid::new_v4()));
@@ -190,7 +202,7 @@ impl Catalog for HadoopCatalog {
         if properties::DELETE_OLD_METADATA.read(metadata.properties())? {
             remove_files(&expired_metadata_logs);
         }
-        Table::try_new(name.clone(), metadata, utf8(&path)?.to_owned(), self.file_io.clone())
+        Table::try_new(name.clone(), metadata, utf8(&path)?.to_owned(), self.storage.clone())
     }
 }
 
@@ -199,19 +211,6 @@ fn descends_from(newest: &TableMetadata, older: &TableMetadata, location: &str) 
     let has_snapshot = |id| newest.snapshot_by_id(id).is_some();
     newest.metadata_log().iter().any(|entry| entry.metadata_file == location)
         || older.current_snapshot_id().is_some_and(has_snapshot)
-}
-
-async fn parse_metadata(
-    file_io: &FileIO,
-    location: &str,
-    bytes: &[u8],
-) -> Result<TableMetadata, Error> {
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        return TableMetadata::read_from(file_io, location)
-            .await
-            .map_err(|error| Error::corrupt(location, error));
-    }
-    serde_json::from_slice(bytes).map_err(|error| Error::corrupt(location, error))
 }
 
 /// The newest version of the table in `dir`, with its file.
@@ -344,12 +343,12 @@ fn check_name(what: &str, name: &str) -> Result<(), Error> {
     Err(Error::Invalid(format!("the {what} name '{name}' {reason}, so it cannot be a folder")))
 }
 
-fn utf8(path: &Path) -> Result<&str, Error> {
+pub(super) fn utf8(path: &Path) -> Result<&str, Error> {
     path.to_str().ok_or_else(|| Error::Invalid(format!("the path {} is not UTF-8", path.display())))
 }
 
 /// The folder that a user's `warehouse` names.
-fn warehouse_path(warehouse: &str) -> Result<PathBuf, Error> {
+pub(super) fn warehouse_path(warehouse: &str) -> Result<PathBuf, Error> {
     let invalid = |reason: &str| Error::Invalid(format!("warehouse '{warehouse}' {reason}"));
     let path = match warehouse.strip_prefix("file:") {
         Some(rest) => {

@@ -4,7 +4,6 @@
 //! writer can have made) the newer one wins, in whatever order the files are read.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -21,7 +20,7 @@ use parquet::schema::types::SchemaDescriptor;
 
 use super::{KeyHash, KeyIndex, Location};
 use crate::writer::{FileRegistry, KeyHasher, position_delete};
-use crate::{Error, Table, schema, storage};
+use crate::{Error, FileReader, Storage, Table, schema};
 
 /// Rows read at a time.
 const BATCH_ROWS: usize = 64 * 1024;
@@ -84,7 +83,7 @@ pub(crate) async fn rebuild(
         return Ok(Vec::new());
     }
     let started = Instant::now();
-    let deleted = in_parallel(&live.deletes, |_, file| read_deletes(file))?;
+    let deleted = in_parallel(&live.deletes, |_, file| read_deletes(table.storage(), file))?;
     let mut deleted_rows: HashMap<Arc<str>, Vec<u32>> = HashMap::new();
     for (location, mut rows) in deleted.into_iter().flatten() {
         deleted_rows.entry(location).or_default().append(&mut rows);
@@ -151,9 +150,9 @@ type RowsOfFile = (Arc<str>, Vec<u32>);
 type AddKeys<'a> = dyn FnMut(&[(KeyHash, u32)]) -> Result<(), Error> + 'a;
 
 /// The rows that a position delete file deletes, by data file.
-fn read_deletes(file: &DataFile) -> Result<Vec<RowsOfFile>, Error> {
+fn read_deletes(storage: &Storage, file: &DataFile) -> Result<Vec<RowsOfFile>, Error> {
     let corrupt = |reason: &str| Error::corrupt(file.file_path(), reason.to_owned());
-    let builder = open(file)?;
+    let builder = open(storage, file)?;
     let ids = [position_delete::PATH_ID, position_delete::POSITION_ID];
     let mask =
         ProjectionMask::leaves(builder.parquet_schema(), leaves(builder.parquet_schema(), &ids));
@@ -184,6 +183,7 @@ fn read_deletes(file: &DataFile) -> Result<Vec<RowsOfFile>, Error> {
 
 /// Reads the keys of data files.
 struct KeyReader {
+    storage: Storage,
     /// The key's columns in the table's Arrow schema.
     schema: Arc<ArrowSchema>,
     ids: Vec<i32>,
@@ -199,12 +199,13 @@ impl KeyReader {
         let kept: Vec<_> =
             columns.iter().map(|column| Arc::clone(&arrow.fields()[*column])).collect();
         let hasher = key.with_columns((0..columns.len()).collect());
-        Self { schema: Arc::new(ArrowSchema::new(kept)), ids, hasher }
+        let storage = table.storage().clone();
+        Self { storage, schema: Arc::new(ArrowSchema::new(kept)), ids, hasher }
     }
 
     /// Hands over the keys of the rows that are not in `deleted`, which is sorted.
     fn read(&self, file: &DataFile, deleted: &[u32], add: &mut AddKeys<'_>) -> Result<(), Error> {
-        let builder = open(file)?;
+        let builder = open(&self.storage, file)?;
         let leaves = leaves(builder.parquet_schema(), &self.ids);
         if leaves.len() != self.ids.len() {
             return Err(Error::corrupt(
@@ -274,15 +275,16 @@ fn leaves(schema: &SchemaDescriptor, ids: &[i32]) -> Vec<usize> {
         .collect()
 }
 
-fn open(file: &DataFile) -> Result<ParquetRecordBatchReaderBuilder<File>, Error> {
-    let path = storage::local_path(file.file_path())?;
-    let opened = File::open(&path).map_err(|error| Error::io("open", &path, error))?;
-    ParquetRecordBatchReaderBuilder::try_new(opened)
+fn open(
+    storage: &Storage,
+    file: &DataFile,
+) -> Result<ParquetRecordBatchReaderBuilder<FileReader>, Error> {
+    ParquetRecordBatchReaderBuilder::try_new(storage.open(file.file_path())?)
         .map_err(|error| Error::corrupt(file.file_path(), error))
 }
 
 fn build(
-    builder: ParquetRecordBatchReaderBuilder<File>,
+    builder: ParquetRecordBatchReaderBuilder<FileReader>,
     mask: ProjectionMask,
     file: &DataFile,
 ) -> Result<ParquetRecordBatchReader, Error> {

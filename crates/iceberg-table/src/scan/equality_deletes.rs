@@ -26,8 +26,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::plan::{CONCURRENT_FILES, ListedFile, PlannedFile, in_snapshot, unsupported_deletes};
-use super::position_deletes::{column_index, read_file};
-use crate::{Cause, Error, Table, schema};
+use super::position_deletes::column_index;
+use crate::{Cause, Error, Storage, Table, schema};
 
 /// A column of a key.
 #[derive(Clone, Debug)]
@@ -247,11 +247,11 @@ async fn load_scope(
     let keys = Mutex::new(HashMap::with_hasher(Xxh3DefaultBuilder::new()));
     stream::iter(scope.files.clone())
         .map(|listed| {
-            let (io, key) = (table.file_io().clone(), key.clone());
+            let (storage, key) = (table.storage().clone(), key.clone());
             async move {
                 let path = listed.path().to_owned();
                 let sequence_number = listed.sequence_number;
-                let task = tokio::spawn(async move { read_keys(&io, &listed, &key).await });
+                let task = tokio::spawn(async move { read_keys(&storage, &listed, &key).await });
                 let batches = task
                     .await
                     .map_err(Error::bug)?
@@ -285,14 +285,14 @@ fn add_keys(
 }
 
 async fn read_keys(
-    io: &iceberg::io::FileIO,
+    storage: &Storage,
     listed: &ListedFile,
     key: &[KeyColumn],
 ) -> Result<Vec<Vec<ArrayRef>>, Error> {
     if listed.file().file_format() != DataFileFormat::Parquet {
         return Err(unsupported_deletes(listed));
     }
-    let bytes = read_file(io, listed.path()).await?;
+    let bytes = storage.read(listed.path()).await?;
     key_columns(bytes, key).map_err(|cause| Error::corrupt(listed.path(), cause))
 }
 

@@ -213,8 +213,7 @@ pub(crate) fn in_snapshot(
     snapshot: &SnapshotRef,
     path: &str,
 ) -> Error {
-    let missing = crate::storage::local_path(path).is_ok_and(|path| !path.exists());
-    if missing {
+    if error.is_missing_file() {
         return Error::NotFound(format!(
             "file {path} of snapshot {} of table {} is missing",
             snapshot.snapshot_id(),

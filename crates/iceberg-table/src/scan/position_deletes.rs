@@ -11,7 +11,6 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use iceberg::io::FileIO;
 use iceberg::spec::{DataFileFormat, SnapshotRef};
 use parquet::arrow::arrow_reader::{
     ArrowReaderBuilder, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
@@ -24,7 +23,7 @@ use super::plan::{
     in_snapshot, unsupported_deletes,
 };
 use super::{FileCache, deletion_vector};
-use crate::{Cause, Error, Table};
+use crate::{Cause, Error, Storage, Table};
 
 /// The deleted positions of each data file that has any.
 pub(crate) type DeletedPositions = HashMap<String, RoaringTreemap>;
@@ -112,8 +111,8 @@ async fn load_one(
         return Ok(cached);
     }
     let task = tokio::spawn({
-        let (io, deletes) = (table.file_io().clone(), deletes.clone());
-        async move { read_one(&io, &deletes).await }
+        let (storage, deletes) = (table.storage().clone(), deletes.clone());
+        async move { read_one(&storage, &deletes).await }
     });
     let positions = task
         .await
@@ -128,19 +127,19 @@ async fn load_one(
     Ok(positions)
 }
 
-async fn read_one(io: &FileIO, deletes: &ListedFile) -> Result<PositionsByFile, Error> {
+async fn read_one(storage: &Storage, deletes: &ListedFile) -> Result<PositionsByFile, Error> {
     match deletes.file().file_format() {
-        DataFileFormat::Puffin => read_vector(io, deletes).await,
+        DataFileFormat::Puffin => read_vector(storage, deletes).await,
         DataFileFormat::Parquet => {
             let path = deletes.path();
-            let bytes = read_file(io, path).await?;
+            let bytes = storage.read(path).await?;
             read_positions(bytes).map_err(|cause| Error::corrupt(path, cause))
         }
         DataFileFormat::Avro | DataFileFormat::Orc => Err(unsupported_deletes(deletes)),
     }
 }
 
-async fn read_vector(io: &FileIO, deletes: &ListedFile) -> Result<PositionsByFile, Error> {
+async fn read_vector(storage: &Storage, deletes: &ListedFile) -> Result<PositionsByFile, Error> {
     let (path, file) = (deletes.path(), deletes.file());
     let place = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
     let (Some(offset), Some(length), Some(data_file)) = (
@@ -154,30 +153,10 @@ async fn read_vector(io: &FileIO, deletes: &ListedFile) -> Result<PositionsByFil
         offset.checked_add(length).filter(|end| *end <= file.file_size_in_bytes()).ok_or_else(
             || Error::corrupt(path, "the deletion vector would lie behind the file's end"),
         )?;
-    let storage = |error: iceberg::Error| Error::Storage {
-        action: "read",
-        path: path.into(),
-        source: error.into(),
-    };
-    let input = io.new_input(path).map_err(storage)?;
-    let reader = input.reader().await.map_err(storage)?;
-    let blob = reader.read(offset..end).await.map_err(storage)?;
+    let blob = storage.read_range(path, offset..end).await?;
     let positions =
         deletion_vector::decode(&blob).map_err(|reason| Error::corrupt(path, reason))?;
     Ok(HashMap::from([(data_file, positions)]))
-}
-
-/// A whole file.
-///
-/// # Errors
-/// [`Error::Storage`], naming it.
-pub(crate) async fn read_file(io: &FileIO, path: &str) -> Result<Bytes, Error> {
-    let storage = |error: iceberg::Error| Error::Storage {
-        action: "read",
-        path: path.into(),
-        source: error.into(),
-    };
-    io.new_input(path).map_err(storage)?.read().await.map_err(storage)
 }
 
 fn read_positions(bytes: Bytes) -> Result<PositionsByFile, Cause> {

@@ -14,7 +14,6 @@ use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use iceberg::io::{FileIO, FileRead};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result as ParquetResult};
@@ -22,7 +21,8 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 
 use super::FileCache;
 use super::parquet_schema::ReadSchema;
-use crate::{Error, TableName, storage};
+use crate::storage::local_path;
+use crate::{Error, Storage, TableName};
 
 /// The location of a data file as the manifest has it. Attached to each `PartitionedFile`, whose own
 /// path is normalised and may not lead to the file.
@@ -32,7 +32,7 @@ pub(crate) struct Location(pub(crate) Arc<str>);
 /// Opens the data files of one scan.
 #[derive(Clone)]
 pub(crate) struct DataFileOpener {
-    pub(crate) file_io: FileIO,
+    pub(crate) storage: Storage,
     pub(crate) schema: Arc<ReadSchema>,
     pub(crate) table: TableName,
     pub(crate) snapshot_id: i64,
@@ -77,13 +77,13 @@ struct DataFileReader {
 
 enum Source {
     Local(File),
-    Remote(Box<dyn FileRead>),
+    Remote(Storage),
 }
 
 impl DataFileReader {
     async fn read(&mut self, range: Range<u64>) -> ParquetResult<Bytes> {
         if self.source.is_none() {
-            self.source = Some(self.open().await?);
+            self.source = Some(self.open()?);
         }
         let Some(source) = &self.source else {
             return Err(self.fail(Error::bug("a data file that is not open")));
@@ -97,14 +97,21 @@ impl DataFileReader {
                     .map(|()| Bytes::from(buffer))
                     .map_err(|error| self.io(error))
             }
-            Source::Remote(reader) => reader.read(range).await.map_err(|error| self.storage(error)),
+            Source::Remote(storage) => {
+                storage.read_range(&self.location, range).await.map_err(|error| {
+                    if error.is_missing_file() {
+                        return Error::NotFound(format!("{} is missing", self.name()));
+                    }
+                    error
+                })
+            }
         };
         self.metrics.bytes_scanned.add(length);
         read.map_err(|error| self.fail(error))
     }
 
-    async fn open(&self) -> ParquetResult<Source> {
-        match storage::local_path(&self.location) {
+    fn open(&self) -> ParquetResult<Source> {
+        match local_path(&self.location) {
             Ok(path) => match File::open(&path) {
                 Ok(file) => Ok(Source::Local(file)),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -112,12 +119,7 @@ impl DataFileReader {
                 }
                 Err(error) => Err(self.fail(Error::io("open", &path, error))),
             },
-            Err(_) => {
-                let input = self.opener.file_io.new_input(self.location.as_ref());
-                let input = input.map_err(|error| self.fail(self.storage(error)))?;
-                let reader = input.reader().await;
-                Ok(Source::Remote(reader.map_err(|error| self.fail(self.storage(error)))?))
-            }
+            Err(_) => Ok(Source::Remote(self.opener.storage.clone())),
         }
     }
 
@@ -131,10 +133,6 @@ impl DataFileReader {
     fn name(&self) -> String {
         let Self { opener, location, .. } = self;
         format!("data file {location} of snapshot {} of table {}", opener.snapshot_id, opener.table)
-    }
-
-    fn storage(&self, error: iceberg::Error) -> Error {
-        Error::Storage { action: "read", path: self.location.as_ref().into(), source: error.into() }
     }
 
     fn fail(&self, error: Error) -> ParquetError {

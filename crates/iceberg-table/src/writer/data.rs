@@ -4,8 +4,6 @@
 //! which whoever closes the epoch syncs. A file that is not finished is removed when its writer is dropped.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -19,16 +17,16 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::metrics;
-use crate::{Error, Table, properties};
+use crate::{Error, FileWriter, Storage, Table, properties};
 
 /// How the data files of a table are written.
 #[derive(Clone, Debug)]
 pub(crate) struct FileFormat {
     pub(crate) schema: SchemaRef,
     pub(crate) arrow_schema: ArrowSchemaRef,
-    /// The folder of data files.
-    pub(crate) folder: PathBuf,
-    /// The same folder as it is written in metadata.
+    /// Where data files are written.
+    pub(crate) storage: Storage,
+    /// The folder of data files as it is written in metadata.
     pub(crate) folder_location: String,
     /// At which size a file is closed.
     pub(crate) target_size_bytes: u64,
@@ -57,7 +55,7 @@ impl FileFormat {
         Ok(Self {
             schema: Arc::clone(table.schema()),
             arrow_schema: Arc::clone(table.arrow_schema()),
-            folder: crate::storage::local_path(&folder_location)?,
+            storage: table.storage().clone(),
             folder_location,
             target_size_bytes: properties::TARGET_FILE_SIZE.read(all)?,
             partition_spec_id: table.metadata().default_partition_spec_id(),
@@ -90,30 +88,28 @@ fn compression(all: &HashMap<String, String>) -> Result<Compression, Error> {
 /// Writes one data file.
 pub(crate) struct DataFileWriter {
     format: Arc<FileFormat>,
-    path: PathBuf,
     location: String,
     /// None once the file is finished.
-    writer: Option<ArrowWriter<File>>,
+    writer: Option<ArrowWriter<FileWriter>>,
     /// Top-level columns that may hold NaN, with their field id and how many they held.
     nan_counts: Vec<(usize, i32, u64)>,
     row_count: u64,
 }
 
 impl DataFileWriter {
-    /// Makes the file `name` in the table's data folder, which must exist.
+    /// Makes the file `name` in the table's data folder.
     pub(crate) fn create(format: Arc<FileFormat>, name: &str) -> Result<Self, Error> {
-        let path = format.folder.join(name);
         let location = format!("{}/{name}", format.folder_location);
-        let file = File::create_new(&path).map_err(|error| Error::io("create", &path, error))?;
+        let file = format.storage.create(&location)?;
         let options = ArrowWriterOptions::new()
             .with_properties(format.properties.clone())
             .with_schema_root("table".to_owned())
             .with_skip_arrow_metadata(true);
         let schema = Arc::clone(&format.arrow_schema);
         let writer = ArrowWriter::try_new_with_options(file, schema, options)
-            .map_err(|error| parquet_error(&path, error))?;
+            .map_err(|error| parquet_error(&location, error))?;
         let nan_counts = float_columns(&format.arrow_schema);
-        Ok(Self { format, path, location, writer: Some(writer), nan_counts, row_count: 0 })
+        Ok(Self { format, location, writer: Some(writer), nan_counts, row_count: 0 })
     }
 
     /// Appends rows.
@@ -121,7 +117,7 @@ impl DataFileWriter {
         let Some(writer) = &mut self.writer else {
             return Err(Error::bug("rows for a data file that is finished"));
         };
-        writer.write(rows).map_err(|error| parquet_error(&self.path, error))?;
+        writer.write(rows).map_err(|error| parquet_error(&self.location, error))?;
         for (column, _, count) in &mut self.nan_counts {
             *count += nan_count(rows.column(*column));
         }
@@ -141,18 +137,12 @@ impl DataFileWriter {
         let Some(mut writer) = self.writer.take() else {
             return Err(Error::bug("a data file is finished twice"));
         };
-        let result = self.finish_writer(&mut writer);
-        if result.is_err() {
-            self.writer = Some(writer);
-        }
-        result
+        self.finish_writer(&mut writer)
     }
 
-    fn finish_writer(&self, writer: &mut ArrowWriter<File>) -> Result<DataFile, Error> {
-        let path = &self.path;
-        let parquet = writer.finish().map_err(|error| parquet_error(path, error))?;
-        writer.inner().sync_all().map_err(|error| Error::io("sync", path, error))?;
-        let metadata = fs::metadata(path).map_err(|error| Error::io("read", path, error))?;
+    fn finish_writer(&self, writer: &mut ArrowWriter<FileWriter>) -> Result<DataFile, Error> {
+        let parquet = writer.finish().map_err(|error| parquet_error(&self.location, error))?;
+        let size_bytes = writer.inner_mut().finish()?;
         let columns = metrics::of_file(&parquet, &self.format.schema)?;
         let nan_counts = self.nan_counts.iter().map(|(_, id, count)| (*id, *count)).collect();
         DataFileBuilder::default()
@@ -161,7 +151,7 @@ impl DataFileWriter {
             .file_format(DataFileFormat::Parquet)
             .partition_spec_id(self.format.partition_spec_id)
             .record_count(self.row_count)
-            .file_size_in_bytes(metadata.len())
+            .file_size_in_bytes(size_bytes)
             .column_sizes(columns.column_sizes)
             .value_counts(columns.value_counts)
             .null_value_counts(columns.null_value_counts)
@@ -174,21 +164,11 @@ impl DataFileWriter {
     }
 }
 
-impl Drop for DataFileWriter {
-    fn drop(&mut self) {
-        if self.writer.is_some()
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::debug!(path = %self.path.display(), %error, "unfinished data file stays behind");
-        }
-    }
-}
-
 /// A failure of the Parquet writer; a failure to write bytes is one of storage.
-pub(crate) fn parquet_error(path: &Path, error: ParquetError) -> Error {
+pub(crate) fn parquet_error(location: &str, error: ParquetError) -> Error {
     match error {
         ParquetError::External(source) => {
-            Error::Storage { action: "write", path: path.to_owned(), source }
+            Error::Storage { action: "write", path: location.into(), source }
         }
         other => Error::bug(format!("parquet cannot write the rows: {other}")),
     }

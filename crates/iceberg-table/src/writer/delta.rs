@@ -24,7 +24,7 @@ use super::data::FileFormat;
 use super::encoder::{EncodedFile, Encoder};
 use super::{KeyHasher, WrittenFiles, position_delete};
 use crate::index::{Change, KeyHash, Location};
-use crate::{Error, KeyIndex, Table, index, schema, storage};
+use crate::{Error, KeyIndex, Table, index, schema};
 
 /// How many bytes a window holds before it is written.
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
@@ -316,7 +316,8 @@ impl EpochWriter {
         let row_count: u64 = written.data.iter().map(|file| file.record_count()).sum();
         assert_eq!(row_count, self.rows_sent, "the files must hold the rows that were sent");
         if !written.is_empty() {
-            storage::sync_dir(&self.shared.format.folder)?;
+            let format = &self.shared.format;
+            format.storage.sync_folder(&format.folder_location)?;
         }
         Ok(written)
     }
@@ -384,10 +385,7 @@ impl EpochWriter {
         let lane = &mut self.lanes[lane];
         let encoder = match &lane.encoder {
             Some(encoder) => encoder,
-            None => {
-                storage::create_dirs(&self.shared.format.folder)?;
-                lane.encoder.insert(Encoder::start(Arc::clone(&self.shared.format))?)
-            }
+            None => lane.encoder.insert(Encoder::start(Arc::clone(&self.shared.format))?),
         };
         let open = lane.open.as_mut().ok_or_else(|| Error::bug("no open data file"))?;
         encoder.write(&open.encoded, rows)?;
@@ -422,7 +420,6 @@ impl EpochWriter {
             by_file.push((self.shared.files.location(number)?, rows));
         }
         by_file.sort_unstable();
-        storage::create_dirs(&self.shared.format.folder)?;
         let name = self.next_name(0);
         let file = position_delete::write(&self.shared.format, &name, &by_file)?;
         self.written.deletes.push(file);
@@ -438,7 +435,7 @@ impl EpochWriter {
     fn out_of_order(&self) -> Error {
         Error::Storage {
             action: "write",
-            path: self.shared.format.folder.clone(),
+            path: self.shared.format.folder_location.as_str().into(),
             source: "changes of one key came from two sources in the wrong order of epochs; \
                      they are in order after a restart from the last commit"
                 .into(),

@@ -4,8 +4,6 @@
 //! exact and whole, so that a reader can tell which data files a delete file may touch.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -61,8 +59,8 @@ pub(crate) fn write(
     let (Some((first, _)), Some((last, _))) = (deletes.first(), deletes.last()) else {
         return Err(Error::bug("a delete file without deletes"));
     };
-    let path = format.folder.join(name);
-    let file = File::create_new(&path).map_err(|error| Error::io("create", &path, error))?;
+    let path = format!("{}/{name}", format.folder_location);
+    let file = format.storage.create(&path)?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_statistics_truncate_length(None)
@@ -83,14 +81,13 @@ pub(crate) fn write(
         }
     }
     let parquet = writer.finish().map_err(|error| parquet_error(&path, error))?;
-    writer.inner().sync_all().map_err(|error| Error::io("sync", &path, error))?;
-    let size = file_size(&path)?;
+    let size = writer.inner_mut().finish()?;
     let mut columns = metrics::of_file(&parquet, &schema()?)?;
     columns.lower_bounds.insert(PATH_ID, Datum::string(first));
     columns.upper_bounds.insert(PATH_ID, Datum::string(last));
     DataFileBuilder::default()
         .content(DataContentType::PositionDeletes)
-        .file_path(format!("{}/{name}", format.folder_location))
+        .file_path(path)
         .file_format(DataFileFormat::Parquet)
         .partition_spec_id(format.partition_spec_id)
         .record_count(row_count)
@@ -112,8 +109,4 @@ fn batch(location: &str, rows: &[u32]) -> Result<RecordBatch, Error> {
     let positions: ArrayRef =
         Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| i64::from(*row))));
     RecordBatch::try_new(arrow_schema(), vec![paths, positions]).map_err(Error::bug)
-}
-
-fn file_size(path: &Path) -> Result<u64, Error> {
-    Ok(fs::metadata(path).map_err(|error| Error::io("read", path, error))?.len())
 }
