@@ -224,6 +224,7 @@ mod tests {
     fn request(columns: Vec<usize>, made: Option<u64>) -> ReadRequest {
         ReadRequest {
             columns,
+            key_columns: None,
             position: made.map(|made| [(LANE.to_owned(), json!(made))].into()),
             memory_bytes: 1 << 20,
             spill_dir: std::env::temp_dir(),

@@ -44,6 +44,9 @@ pub struct ReadRequest {
     /// Indices into the definition's columns that the job needs, ascending. Batches carry exactly
     /// these columns, in this order, with the Arrow types of their logical types.
     pub columns: Vec<usize>,
+    /// Columns of the definition that each sink with an equality key holds in it unchanged; `None` if there is no
+    /// such sink. Rows that differ in none of them are one row there.
+    pub key_columns: Option<Vec<usize>>,
     /// Where each lane stood in the last committed epoch; `None` for a job that starts afresh.
     pub position: Option<BTreeMap<String, Value>>,
     /// Memory that the source may hold in all its lanes, in bytes. What does not fit is spilled

@@ -190,6 +190,7 @@ impl Attempt {
             let stored = position.get(name);
             let running = source.source.start(&ReadRequest {
                 columns: source.columns.clone(),
+                key_columns: source.key_columns.clone(),
                 position: stored.cloned(),
                 memory_bytes,
                 spill_dir,

@@ -94,6 +94,19 @@ pub(crate) fn matching_tables(
     Ok(tables)
 }
 
+/// The names of all tables that match; there may be none.
+pub(crate) fn matching_names(
+    connection: &mut Connection,
+    matcher: &TableMatcher,
+) -> Result<Vec<TableId>> {
+    let mut names = Vec::new();
+    for database in databases(connection, matcher)? {
+        let tables = tables_of(connection, matcher, &database)?;
+        names.extend(tables.into_iter().map(|(table, _)| TableId::new(&database, table)));
+    }
+    Ok(names)
+}
+
 /// What one table looks like now, or `None` if it does not exist.
 pub(crate) fn table(connection: &mut Connection, id: &TableId) -> Result<Option<ServerTable>> {
     let mut found = describe(connection, &id.database, &[(id.table.clone(), 0)])?;

@@ -24,6 +24,9 @@ pub(crate) enum Error {
         /// What is wrong and what the user can do.
         message: String,
     },
+    /// What several servers hold does not go together: none can go on.
+    #[error("{0}")]
+    Conflict(String),
     /// The connection could not be made or was lost.
     #[error("the connection to MySQL server {server} failed while {doing}")]
     Lost {
@@ -98,7 +101,7 @@ impl Error {
     /// What the failure means.
     pub(crate) fn fault(&self) -> Fault {
         match self {
-            Self::Job(_) => Fault::Job,
+            Self::Job(_) | Self::Conflict(_) => Fault::Job,
             Self::Table { .. } => Fault::Table,
             Self::Lost { .. } | Self::Spill(_) | Self::Ended => Fault::Transient,
             Self::Refused { code, .. } => refusal_fault(*code),
@@ -123,6 +126,7 @@ impl From<Error> for ConnectorError {
             Error::Arrow(source) => converted.caused_by(source),
             Error::Job(_)
             | Error::Table { .. }
+            | Error::Conflict(_)
             | Error::Refused { .. }
             | Error::Bug(_)
             | Error::Ended => converted,

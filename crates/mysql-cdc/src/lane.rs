@@ -1,25 +1,19 @@
 //! One lane: everything that is read from one MySQL server, on a thread of its own.
 //!
-//! A lane that loses its server connects again by itself, from the last transaction's end (or the
-//! last chunk), while the other lanes go on; its last boundary stays valid meanwhile. What only a user
-//! can mend ends the lane with a failure.
+//! A lane goes on from the last transaction's end (or the last chunk) whenever it is attempted again; `seat`
+//! decides when.
 
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use shardlake_change::{ChangeBatch, TableId};
-use shardlake_connector::{
-    Boundary, Error as ConnectorError, EventSender, Fault, Phase, ReadPhase, SourceEvent,
-};
-
-use uuid::Uuid;
+use shardlake_connector::{Boundary, EventSender, Phase, ReadPhase, SourceEvent};
 
 use crate::binlog::{self, Prepared};
 use crate::checks::{ServerFacts, check_server};
 use crate::connection::{Connection, Target};
 use crate::discovery::ServerTable;
 use crate::error::{Error, Result};
+use crate::fleet::Fleet;
 use crate::matching::TableMatcher;
 use crate::options::{SourceOptions, random_server_id};
 use crate::output::OutputShape;
@@ -29,27 +23,30 @@ use crate::socket::StopCheck;
 use crate::spill::SpillPolicy;
 use crate::status::StatusBoard;
 
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(10);
-/// How often a waiting lane looks whether its job has ended.
-const RETRY_POLL: Duration = Duration::from_millis(50);
-
-/// What all lanes of a source have in common.
+/// What all readers of a lane have in common.
 pub(crate) struct Shared {
     pub(crate) options: SourceOptions,
     pub(crate) matcher: TableMatcher,
     pub(crate) shape: OutputShape,
-    /// Memory of one lane, and where its spill files go.
+    /// Memory of the lane, and where its spill files go.
     pub(crate) spill: SpillPolicy,
+    /// All lanes of the source.
+    pub(crate) fleet: Arc<Fleet>,
 }
 
 /// The way of a lane's events into the engine.
+#[derive(Clone)]
 pub(crate) struct Emitter {
     sender: EventSender,
     status: Arc<StatusBoard>,
 }
 
 impl Emitter {
+    /// The way into a channel.
+    pub(crate) const fn new(sender: EventSender, status: Arc<StatusBoard>) -> Self {
+        Self { sender, status }
+    }
+
     /// Sends rows of complete transactions or chunks.
     pub(crate) fn rows(&self, batch: ChangeBatch) -> Result<()> {
         if batch.row_count() == 0 {
@@ -77,11 +74,13 @@ impl Emitter {
         Arc::new(move || sender.is_closed())
     }
 
-    fn is_closed(&self) -> bool {
+    /// Whether the engine no longer listens.
+    pub(crate) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
 
-    fn last(&self, event: SourceEvent) {
+    /// Sends what nothing follows.
+    pub(crate) fn last(&self, event: SourceEvent) {
         // If nobody listens any more, there is nobody to tell.
         let _gone = self.sender.send(event);
     }
@@ -100,48 +99,11 @@ pub(crate) struct Lane {
     pub(crate) emitter: Emitter,
     /// Names the lane's binlog reader, so that it replaces its own stale connections.
     pub(crate) replica_uuid: String,
-    server_id: u32,
-}
-
-/// What a lane begins with.
-pub(crate) struct LaneStart {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) target: Arc<Target>,
-    pub(crate) facts: ServerFacts,
-    pub(crate) tables: Vec<Arc<ServerTable>>,
-    pub(crate) position: LanePosition,
-    pub(crate) status: Arc<StatusBoard>,
+    /// The id under which the binlog is read, if the user chose it.
     pub(crate) server_id: u32,
 }
 
 impl Lane {
-    /// Starts the lane's thread. It ends with the receiver of `sender`.
-    pub(crate) fn spawn(
-        start: LaneStart,
-        sender: EventSender,
-    ) -> std::result::Result<(), ConnectorError> {
-        let LaneStart { shared, target, facts, tables, position, status, server_id } = start;
-        let lane = Self {
-            prepared: Prepared::default(),
-            emitter: Emitter { sender, status: Arc::clone(&status) },
-            shared,
-            target,
-            facts,
-            tables,
-            position,
-            status,
-            replica_uuid: Uuid::new_v4().to_string(),
-            server_id,
-        };
-        thread::Builder::new()
-            .name(lane.target.thread_name())
-            .spawn(move || lane.run())
-            .map(drop)
-            .map_err(|error| {
-                ConnectorError::transient("cannot start a thread that reads MySQL").caused_by(error)
-            })
-    }
-
     /// The id under which the binlog is read: the user's, or another one each time.
     pub(crate) fn server_id(&self) -> u32 {
         if self.shared.options.server_id_given { self.server_id } else { random_server_id() }
@@ -154,63 +116,19 @@ impl Lane {
         names.map(|table| TableId::new(database, table)).collect()
     }
 
-    fn run(mut self) {
-        // Epochs close right after a boundary, so one comes before anything is read.
-        if self.emitter.boundary(&self.position, None).is_err() {
-            return;
-        }
-        let mut delay = FIRST_RETRY;
-        loop {
-            let before = self.position.clone();
-            let error = match self.attempt() {
-                Ok(()) => {
-                    self.status.set_phase(ReadPhase::Finished);
-                    return self.emitter.last(SourceEvent::End);
-                }
-                Err(error) => error,
-            };
-            if matches!(error, Error::Ended) || self.emitter.is_closed() {
-                return;
-            }
-            let error = ConnectorError::from(error);
-            let report = error.report();
-            if error.fault() != Fault::Transient {
-                self.status.failed(ReadPhase::Failed, &report);
-                return self.emitter.last(SourceEvent::Failed(error));
-            }
-            if self.position != before {
-                delay = FIRST_RETRY;
-            }
-            tracing::warn!(server = self.target.lane(), error = report, "connecting again");
-            self.status.failed(ReadPhase::Retrying, &report);
-            if !self.wait(delay) {
-                return;
-            }
-            delay = (delay * 2).min(LAST_RETRY);
-        }
-    }
-
-    /// Waits; false if the job has ended.
-    fn wait(&self, delay: Duration) -> bool {
-        let mut waited = Duration::ZERO;
-        while waited < delay {
-            thread::park_timeout(RETRY_POLL);
-            waited += RETRY_POLL;
-            if self.emitter.is_closed() {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Reads until the end of a bounded source, or until something fails.
-    fn attempt(&mut self) -> Result<()> {
+    /// Reads until the end of a bounded source, or until something fails. `connection` is one over which the
+    /// server has just been checked, if there is one.
+    pub(crate) fn attempt(&mut self, connection: Option<Connection>) -> Result<()> {
+        let mut control = match connection {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
         let incomplete = self.position.snapshot.as_ref().is_some_and(|snapshot| !snapshot.complete);
-        let mut control = Connection::open(&self.target, self.emitter.stop_check())?;
-        self.check_identity(&mut control)?;
         if incomplete {
+            drop(control);
             self.status.set_phase(ReadPhase::Snapshot);
             snapshot::read_existing_rows(self)?;
+            control = self.connect()?;
         }
         self.status.set_phase(if self.position.phase() == Phase::Snapshot {
             ReadPhase::Snapshot
@@ -218,6 +136,12 @@ impl Lane {
             ReadPhase::Binlog
         });
         binlog::follow(self, control)
+    }
+
+    fn connect(&mut self) -> Result<Connection> {
+        let mut control = Connection::open(&self.target, self.emitter.stop_check())?;
+        self.check_identity(&mut control)?;
+        Ok(control)
     }
 
     /// Notices when another server answers: binlog files of one mean nothing on another.

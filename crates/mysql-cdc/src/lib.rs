@@ -1,7 +1,7 @@
 //! The `mysql-cdc` source: existing rows of many MySQL tables, then every change of them.
 //!
-//! One lane a server. Its path: `start` checks the server and finds the tables, `lane` keeps reading
-//! through lost connections, `snapshot` reads existing rows in chunks (`chunk`, `decode`), `binlog`
+//! One lane a server. Its path: `start` and `seat` check the server and find the tables, `seat` keeps reading
+//! through lost connections, `lane` goes from one phase to the next, `snapshot` reads existing rows in chunks (`chunk`, `decode`), `binlog`
 //! follows the changes (`dump`, `transaction`), `position` says where a lane stands and why nothing
 //! is lost or doubled between the two.
 //!
@@ -18,6 +18,7 @@ mod discovery;
 mod dump;
 mod error;
 mod filter;
+mod fleet;
 mod jdbc;
 mod lane;
 mod layouts;
@@ -25,6 +26,8 @@ mod matching;
 mod options;
 mod output;
 mod position;
+mod seat;
+mod servers;
 mod snapshot;
 mod socket;
 mod source;

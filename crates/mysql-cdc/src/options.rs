@@ -9,15 +9,23 @@ use rand::Rng;
 use shardlake_connector::{Error, OptionKind, OptionSpec, Options};
 
 use crate::jdbc::JdbcProperties;
+use crate::servers::{self, ServerEntry};
 use crate::zone::ServerZone;
 
 use OptionKind::{Boolean, Duration, Float, Text};
 
-const HOSTNAME: OptionSpec =
-    OptionSpec::new("hostname", Text, "Name or address of the MySQL server.").required();
-const PORT: OptionSpec =
-    OptionSpec::new("port", OptionKind::Integer { min: 1, max: 65_535 }, "Its port.")
-        .default_value("3306");
+const HOSTNAME: OptionSpec = OptionSpec::new(
+    "hostname",
+    Text,
+    "Name or address of the MySQL server, or of several: `mysql-[1-4].internal:3306, 10.0.0.5`.",
+)
+.required();
+const PORT: OptionSpec = OptionSpec::new(
+    "port",
+    OptionKind::Integer { min: 1, max: 65_535 },
+    "The port of servers whose entry has none.",
+)
+.default_value("3306");
 const USERNAME: OptionSpec =
     OptionSpec::new("username", Text, "The user that reads the tables and the binlog.").required();
 const PASSWORD: OptionSpec =
@@ -98,8 +106,10 @@ const CONNECT_MAX_RETRIES: OptionSpec = OptionSpec::new(
 const POOL_SIZE: OptionSpec = OptionSpec::new(
     "connection.pool.size",
     OptionKind::Integer { min: 2, max: 256 },
-    "Connections that read chunks of the snapshot phase at the same time; by default 2.",
-);
+    "How many connections there may be to one server. If it is given, all of them but one read chunks of \
+     the snapshot phase, otherwise two do.",
+)
+.default_value("20");
 const HEARTBEAT_INTERVAL: OptionSpec = OptionSpec::new(
     "heartbeat.interval",
     Duration,
@@ -280,9 +290,11 @@ impl StartupMode {
     }
 }
 
-/// How the server is reached.
+/// How a server is reached.
 #[derive(Clone)]
 pub(crate) struct ServerAddress {
+    /// Its entry in the list, as written.
+    pub(crate) name: String,
     /// Name or address.
     pub(crate) host: String,
     /// Port.
@@ -303,7 +315,7 @@ impl ServerAddress {
 /// The options of a source, checked.
 #[derive(Clone)]
 pub(crate) struct SourceOptions {
-    pub(crate) server: ServerAddress,
+    pub(crate) servers: Vec<ServerAddress>,
     pub(crate) database_name: String,
     pub(crate) table_name: String,
     pub(crate) server_ids: RangeInclusive<u32>,
@@ -323,6 +335,14 @@ pub(crate) struct SourceOptions {
 }
 
 impl SourceOptions {
+    /// The id under which the server at this place of the list is read: a range is dealt out in turn.
+    pub(crate) fn server_id_of(&self, index: usize) -> u32 {
+        let (first, last) = (*self.server_ids.start(), *self.server_ids.end());
+        let count = u64::from(last - first) + 1;
+        let turn = u64::try_from(index).unwrap_or(0) % count;
+        first + u32::try_from(turn).unwrap_or(0)
+    }
+
     /// Checks the options of a table.
     pub(crate) fn parse(options: &Options) -> Result<Self, Error> {
         options.validate("mysql-cdc", OPTIONS)?;
@@ -330,12 +350,7 @@ impl SourceOptions {
         let (factor_lower, factor_upper) = even_distribution(options)?;
         let (server_ids, server_id_given) = server_ids(options)?;
         Ok(Self {
-            server: ServerAddress {
-                host: required(options, &HOSTNAME)?.trim().to_owned(),
-                port: number(options, &PORT)?,
-                user: required(options, &USERNAME)?,
-                password: required(options, &PASSWORD)?,
-            },
+            servers: server_addresses(options)?,
             database_name: required(options, &DATABASE_NAME)?,
             table_name: required(options, &TABLE_NAME)?,
             server_ids,
@@ -345,10 +360,7 @@ impl SourceOptions {
             chunk_size: number(options, &CHUNK_SIZE)?,
             connect_timeout_ms: connect_timeout_ms(options)?,
             connect_max_retries: number(options, &CONNECT_MAX_RETRIES)?,
-            reader_count: options
-                .integer(&POOL_SIZE)?
-                .and_then(|size| usize::try_from(size).ok())
-                .unwrap_or(2),
+            reader_count: reader_count(options)?,
             heartbeat_interval_ms: options.duration_ms(&HEARTBEAT_INTERVAL)?.unwrap_or(30_000),
             append_only: options.boolean(&APPEND_ONLY)?,
             factor_lower,
@@ -366,6 +378,27 @@ fn required(options: &Options, spec: &OptionSpec) -> Result<String, Error> {
 fn number<T: TryFrom<i64>>(options: &Options, spec: &OptionSpec) -> Result<T, Error> {
     let value = options.integer(spec)?.and_then(|value| T::try_from(value).ok());
     value.ok_or_else(|| Error::bug(format!("option '{}' was not checked", spec.key)))
+}
+
+fn server_addresses(options: &Options) -> Result<Vec<ServerAddress>, Error> {
+    let entries = servers::parse(&required(options, &HOSTNAME)?, number(options, &PORT)?)?;
+    let (user, password) = (required(options, &USERNAME)?, required(options, &PASSWORD)?);
+    let address = |entry: ServerEntry| ServerAddress {
+        name: entry.name,
+        host: entry.host,
+        port: entry.port,
+        user: user.clone(),
+        password: password.clone(),
+    };
+    Ok(entries.into_iter().map(address).collect())
+}
+
+/// Connections to one server that read chunks; one more cuts tables into chunks.
+fn reader_count(options: &Options) -> Result<usize, Error> {
+    if options.get(POOL_SIZE.key).is_none() {
+        return Ok(2);
+    }
+    Ok(number::<usize>(options, &POOL_SIZE)?.saturating_sub(1).max(1))
 }
 
 fn refuse_unsupported(options: &Options) -> Result<(), Error> {
@@ -526,7 +559,8 @@ mod tests {
     #[test]
     fn defaults_are_flinks() {
         let options = parse(&[]).unwrap();
-        assert_eq!(options.server.lane(), "db:3306");
+        assert_eq!(options.servers[0].lane(), "db:3306");
+        assert_eq!(options.reader_count, 2);
         assert_eq!(options.chunk_size, 8_096);
         assert_eq!(options.connect_timeout_ms, 30_000);
         assert_eq!(options.connect_max_retries, 3);

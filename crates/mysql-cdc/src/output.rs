@@ -14,6 +14,9 @@ use shardlake_connector::{Error as ConnectorError, MetadataColumn, TableDefiniti
 
 use crate::error::{Error, Result};
 
+/// The key of the metadata column that tells the server.
+pub(crate) const SERVER_NAME: &str = "server_name";
+
 /// What a metadata column tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metadata {
@@ -21,10 +24,12 @@ pub(crate) enum Metadata {
     TableName,
     OpTs,
     RowKind,
+    ServerName,
 }
 
 impl Metadata {
-    const ALL: [Self; 4] = [Self::TableName, Self::DatabaseName, Self::OpTs, Self::RowKind];
+    const ALL: [Self; 5] =
+        [Self::TableName, Self::DatabaseName, Self::OpTs, Self::RowKind, Self::ServerName];
 
     const fn key(self) -> &'static str {
         match self {
@@ -32,12 +37,15 @@ impl Metadata {
             Self::TableName => "table_name",
             Self::OpTs => "op_ts",
             Self::RowKind => "row_kind",
+            Self::ServerName => SERVER_NAME,
         }
     }
 
     const fn data_type(self) -> LogicalType {
         match self {
-            Self::DatabaseName | Self::TableName | Self::RowKind => LogicalType::String,
+            Self::DatabaseName | Self::TableName | Self::RowKind | Self::ServerName => {
+                LogicalType::String
+            }
             Self::OpTs => LogicalType::TimestampLtz(3),
         }
     }
@@ -73,6 +81,8 @@ pub(crate) struct OutputShape {
     origins: Vec<Origin>,
     physical: Vec<Column>,
     append_only: bool,
+    /// The server's entry in the list, as written.
+    server_name: String,
 }
 
 impl OutputShape {
@@ -98,14 +108,20 @@ impl OutputShape {
                 Some(key) => Origin::Metadata(Metadata::parse(key).ok_or_else(|| {
                     ConnectorError::job(format!(
                         "Invalid metadata key '{key}' in column '{}' of table '{}'. The connector \
-                         'mysql-cdc' offers: table_name, database_name, op_ts, row_kind.",
+                         'mysql-cdc' offers: table_name, database_name, op_ts, row_kind, server_name.",
                         column.name, table.name
                     ))
                 })?),
             });
         }
         let schema = Arc::new(Schema::new(fields));
-        Ok(Self { schema, origins, physical, append_only })
+        Ok(Self { schema, origins, physical, append_only, server_name: String::new() })
+    }
+
+    /// The same columns, of the rows of one server.
+    pub(crate) fn of_server(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.server_name);
+        self
     }
 
     /// The columns that are read from rows.
@@ -127,7 +143,7 @@ impl OutputShape {
                     Error::Bug(format!("column {} was not decoded", field.name()))
                 })?),
                 Origin::Metadata(metadata) => {
-                    let column = metadata_array(*metadata, &kinds, runs);
+                    let column = self.metadata_array(*metadata, &kinds, runs);
                     if column.data_type() == field.data_type() {
                         column
                     } else {
@@ -145,6 +161,32 @@ impl OutputShape {
         let kinds =
             if self.append_only { RowKinds::uniform(RowKind::Insert, kinds.len()) } else { kinds };
         ChangeBatch::try_new(rows, kinds).map_err(|error| Error::Bug(error.to_string()))
+    }
+
+    fn metadata_array(&self, metadata: Metadata, kinds: &RowKinds, runs: &[Run]) -> ArrayRef {
+        match metadata {
+            Metadata::DatabaseName => repeated_text(runs, |run| &run.table.database),
+            Metadata::TableName => repeated_text(runs, |run| &run.table.table),
+            Metadata::ServerName => {
+                let name = self.server_name.as_str();
+                repeated_text(runs, |_| name)
+            }
+            Metadata::OpTs => {
+                let values = runs.iter().flat_map(|run| {
+                    std::iter::repeat_n(run.op_ts_ms.saturating_mul(1_000), run.row_count)
+                });
+                Arc::new(
+                    TimestampMicrosecondArray::from_iter_values(values).with_timezone("+00:00"),
+                )
+            }
+            Metadata::RowKind => {
+                let mut builder = StringBuilder::with_capacity(kinds.len(), kinds.len() * 2);
+                for kind in kinds.iter() {
+                    builder.append_value(kind.as_str());
+                }
+                Arc::new(builder.finish())
+            }
+        }
     }
 }
 
@@ -171,27 +213,7 @@ pub(crate) struct Run {
     pub(crate) row_count: usize,
 }
 
-fn metadata_array(metadata: Metadata, kinds: &RowKinds, runs: &[Run]) -> ArrayRef {
-    match metadata {
-        Metadata::DatabaseName => repeated_text(runs, |run| &run.table.database),
-        Metadata::TableName => repeated_text(runs, |run| &run.table.table),
-        Metadata::OpTs => {
-            let values = runs.iter().flat_map(|run| {
-                std::iter::repeat_n(run.op_ts_ms.saturating_mul(1_000), run.row_count)
-            });
-            Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("+00:00"))
-        }
-        Metadata::RowKind => {
-            let mut builder = StringBuilder::with_capacity(kinds.len(), kinds.len() * 2);
-            for kind in kinds.iter() {
-                builder.append_value(kind.as_str());
-            }
-            Arc::new(builder.finish())
-        }
-    }
-}
-
-fn repeated_text(runs: &[Run], text: impl Fn(&Run) -> &str) -> ArrayRef {
+fn repeated_text<'a>(runs: &'a [Run], text: impl Fn(&'a Run) -> &'a str) -> ArrayRef {
     let row_count: usize = runs.iter().map(|run| run.row_count).sum();
     let size_bytes: usize = runs.iter().map(|run| run.row_count * text(run).len()).sum();
     let mut builder = StringBuilder::with_capacity(row_count, size_bytes);
@@ -219,9 +241,16 @@ mod tests {
             id,
             Column::new("ts", LogicalType::TimestampLtz(3)),
             Column::new("kind", LogicalType::String),
+            Column::new("server", LogicalType::String).not_null(),
         ];
-        let keys =
-            [Some("database_name"), Some("table_name"), None, Some("op_ts"), Some("row_kind")];
+        let keys = [
+            Some("database_name"),
+            Some("table_name"),
+            None,
+            Some("op_ts"),
+            Some("row_kind"),
+            Some("server_name"),
+        ];
         TableDefinition {
             name: ObjectName { catalog: "c".into(), database: "d".into(), object: "t".into() },
             schema: TableSchema { columns, primary_key: vec!["id".into()] },
@@ -234,6 +263,7 @@ mod tests {
 
     fn assembled(columns: &[usize], append_only: bool, ids: Vec<Option<i64>>) -> Result<String> {
         let shape = OutputShape::new(&definition(false), columns, append_only).unwrap();
+        let shape = shape.of_server("db-1");
         let table = |name: &str| Arc::new(TableId::new("db", name));
         let runs = [
             Run { table: table("a"), op_ts_ms: 0, row_count: 1 },
@@ -248,10 +278,10 @@ mod tests {
     #[test]
     fn metadata_stands_beside_the_rows() {
         let ids = || vec![Some(1), Some(2), Some(3)];
-        insta::assert_snapshot!(assembled(&[0, 1, 2, 3, 4], false, ids()).unwrap(), @"
-        +I db | a | 1 | 1970-01-01T00:00:00Z | +I
-        -U db | b | 2 | 1970-01-01T00:00:01.500Z | -U
-        +U db | b | 3 | 1970-01-01T00:00:01.500Z | +U
+        insta::assert_snapshot!(assembled(&[0, 1, 2, 3, 4, 5], false, ids()).unwrap(), @"
+        +I db | a | 1 | 1970-01-01T00:00:00Z | +I | db-1
+        -U db | b | 2 | 1970-01-01T00:00:01.500Z | -U | db-1
+        +U db | b | 3 | 1970-01-01T00:00:01.500Z | +U | db-1
         ");
         insta::assert_snapshot!(assembled(&[2, 4], true, ids()).unwrap(), @"
         +I 1 | +I

@@ -1,5 +1,6 @@
 //! Starting a source: connect, check the server, find the tables, decide where to begin.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -7,22 +8,24 @@ use std::time::Duration;
 
 use shardlake_change::TableId;
 use shardlake_connector::{
-    Error as ConnectorError, Fault, ReadRequest, RunningSource, event_channel,
+    Error as ConnectorError, EventSender, Fault, ReadRequest, RunningSource, event_channel,
 };
 
 use crate::binlog::{self, Ahead, Outlook};
-use crate::checks::{ServerFacts, check_server};
+use crate::checks::ServerFacts;
 use crate::connection::{Connection, Target};
 use crate::decode::TableReader;
-use crate::discovery::{ServerTable, matching_tables, warn_of_unknown_columns};
+use crate::discovery::{ServerTable, matching_names, matching_tables, warn_of_unknown_columns};
 use crate::dump::DumpFrom;
 use crate::error::{Error, Result};
 use crate::filter::parse_set;
-use crate::lane::{Lane, LaneStart, Shared, reconcile};
+use crate::fleet::Fleet;
+use crate::lane::{Emitter, Shared, reconcile};
 use crate::layouts::Layouts;
-use crate::options::StartupMode;
-use crate::output::OutputShape;
+use crate::options::{ServerAddress, StartupMode};
+use crate::output::{OutputShape, SERVER_NAME};
 use crate::position::{BinlogOffset, LanePosition, Watermark};
+use crate::seat::Seat;
 use crate::socket::StopCheck;
 use crate::source::MysqlSource;
 use crate::spill::SpillPolicy;
@@ -32,93 +35,137 @@ use crate::status::{Boards, StatusBoard};
 const FIND_ATTEMPTS: u32 = 10;
 /// A table that was dropped.
 const NO_SUCH_TABLE: u16 = 1_146;
-const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The greatest batch, by which the channel's capacity is reckoned.
 const BATCH_BYTES: usize = 2 << 20;
 
-/// Starts the source: one lane for its server.
+/// Starts the source: one lane for each server.
+///
+/// Servers of which no position is stored are reached before this returns, all at the same time: the user hears at
+/// once what is wrong with one. If other servers have a position, one that does not answer is left to its lane, which
+/// goes on trying; so are all servers that have a position, whether they answer or not.
 pub(crate) fn start(
     source: &MysqlSource,
     request: &ReadRequest,
 ) -> std::result::Result<RunningSource, ConnectorError> {
     let options = &source.options;
-    let timeout = Duration::from_millis(options.connect_timeout_ms);
-    let shared = Arc::new(Shared {
-        shape: OutputShape::new(&source.definition, &request.columns, options.append_only)?,
-        options: options.clone(),
-        matcher: source.matcher.clone(),
-        spill: SpillPolicy {
-            memory_bytes: request.memory_bytes / 2,
-            folder: request.spill_dir.clone(),
-        },
-    });
-    let target = Arc::new(Target::new(options.server.clone(), options.jdbc.clone(), timeout)?);
-    let mut connection = connect(&target, options.connect_max_retries)?;
-    let facts = check_server(&mut connection, &options.zone)?;
-    let stored = stored_position(request, target.lane())?;
-    let (position, tables) = begin(&shared, &target, &facts, stored, &mut connection)?;
-    let capacity = (request.memory_bytes / 4 / BATCH_BYTES).clamp(4, 64);
-    let (sender, receiver) = event_channel(capacity);
-    let lane = target.lane().to_owned();
-    let status = Arc::new(StatusBoard::new(lane.clone()));
-    status.tables_found(tables.iter().map(|table| &table.id));
-    position.stopped_tables().for_each(|table| status.table_failed(&table));
-    let start = LaneStart {
-        shared,
-        target,
-        facts,
-        tables,
-        position,
-        status: Arc::clone(&status),
-        server_id: *options.server_ids.start(),
-    };
-    Lane::spawn(start, sender)?;
-    let status = Some(Arc::new(Boards(vec![status])) as Arc<_>);
-    Ok(RunningSource { lanes: vec![(lane, receiver)], status })
-}
-
-/// Connects for the first time.
-fn connect(target: &Target, max_retries: u32) -> Result<Connection> {
-    let mut tries = 0;
-    loop {
-        match Connection::open(target, Arc::new(|| false)) {
-            Err(error) if error.fault() == Fault::Transient && tries < max_retries => {
-                let error = ConnectorError::from(error).report();
-                tracing::warn!(server = target.lane(), error, "connecting again");
-                tries += 1;
-                thread::park_timeout(RETRY_DELAY);
-            }
-            outcome => return outcome,
-        }
+    check_stored_lanes(request, &options.servers)?;
+    let fleet = Arc::new(Fleet::new(options.servers.len(), key_tells_server(source, request)));
+    let capacity =
+        (request.memory_bytes / 4 / BATCH_BYTES / options.servers.len().max(1)).clamp(4, 64);
+    let (mut seats, mut lanes) = (Vec::new(), Vec::new());
+    for (index, server) in options.servers.iter().enumerate() {
+        let (sender, receiver) = event_channel(capacity);
+        seats.push(seat(source, request, index, (server, &fleet, sender))?);
+        lanes.push((server.lane(), receiver));
     }
+    begin_new(&mut seats, request, options.connect_max_retries)?;
+    let boards = Boards(seats.iter().map(|seat| Arc::clone(&seat.status)).collect());
+    for seat in seats {
+        seat.spawn()?;
+    }
+    Ok(RunningSource { lanes, status: Some(Arc::new(boards)) })
 }
 
-fn stored_position(request: &ReadRequest, lane: &str) -> Result<Option<LanePosition>> {
-    let Some(lanes) = &request.position else { return Ok(None) };
-    match lanes.get(lane) {
-        Some(value) => LanePosition::from_json(lane, value).map(Some),
-        None => Err(Error::job(format!(
-            "the stored position knows no MySQL server {lane}, only {}: read from the same server, \
-             or start afresh into a new table",
-            lanes.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+/// Whether rows of tables with the same name on different servers are different rows for the sinks.
+fn key_tells_server(source: &MysqlSource, request: &ReadRequest) -> bool {
+    let is_server = |column: &usize| source.definition.metadata_key(*column) == Some(SERVER_NAME);
+    request.key_columns.as_ref().is_none_or(|columns| columns.iter().any(is_server))
+}
+
+/// A server whose position is stored must stay in the list: its rows would no longer change.
+fn check_stored_lanes(request: &ReadRequest, servers: &[ServerAddress]) -> Result<()> {
+    let mut stored = request.position.iter().flat_map(BTreeMap::keys);
+    match stored.find(|lane| servers.iter().all(|server| server.lane() != **lane)) {
+        None => Ok(()),
+        Some(lane) => Err(Error::job(format!(
+            "the job has read MySQL server {lane}, which 'hostname' does not name: name it again (servers \
+             can be added to the list, not taken out), or start afresh into a new table"
         ))),
     }
 }
 
-/// Where the lane begins, and the tables whose rows it reads first.
-fn begin(
+fn seat(
+    source: &MysqlSource,
+    request: &ReadRequest,
+    index: usize,
+    (server, fleet, sender): (&ServerAddress, &Arc<Fleet>, EventSender),
+) -> Result<Seat> {
+    let options = &source.options;
+    let shape = OutputShape::new(&source.definition, &request.columns, options.append_only);
+    let shape = shape.map_err(|error| Error::job(error.report()))?;
+    let shared = Arc::new(Shared {
+        shape: shape.of_server(&server.name),
+        options: options.clone(),
+        matcher: source.matcher.clone(),
+        spill: SpillPolicy {
+            memory_bytes: request.memory_bytes / 2 / options.servers.len().max(1),
+            folder: request.spill_dir.clone(),
+        },
+        fleet: Arc::clone(fleet),
+    });
+    let timeout = Duration::from_millis(options.connect_timeout_ms);
+    let target = Target::new(server.clone(), options.jdbc.clone(), timeout)?;
+    let stored = request.position.as_ref().and_then(|lanes| lanes.get(target.lane()));
+    let stored = stored.map(|value| LanePosition::from_json(target.lane(), value)).transpose()?;
+    let status = Arc::new(StatusBoard::new(target.lane().to_owned()));
+    Ok(Seat {
+        shared,
+        target: Arc::new(target),
+        emitter: Emitter::new(sender, Arc::clone(&status)),
+        status,
+        server_id: options.server_id_of(index),
+        stored,
+        begun: None,
+    })
+}
+
+/// Reaches the servers of which nothing is stored.
+fn begin_new(seats: &mut [Seat], request: &ReadRequest, max_retries: u32) -> Result<()> {
+    let afresh = request.position.is_none();
+    let outcomes = thread::scope(|scope| {
+        let new = seats.iter_mut().filter(|seat| seat.stored.is_none());
+        let begin = |seat: &mut Seat| match seat.begin_patiently(max_retries) {
+            Err(error) if !afresh && error.fault() == Fault::Transient => {
+                let error = ConnectorError::from(error).report();
+                tracing::warn!(server = seat.target.lane(), error, "a new server does not answer");
+                Ok(())
+            }
+            outcome => outcome,
+        };
+        let threads: Vec<_> = new.map(|seat| scope.spawn(move || begin(seat))).collect();
+        let gone = |_| Err(Error::Bug("a thread that reached a server panicked".to_owned()));
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(gone)).collect::<Vec<_>>()
+    });
+    outcomes.into_iter().collect()
+}
+
+/// What a lane begins with.
+pub(crate) struct Beginning {
+    /// Where it begins.
+    pub(crate) position: LanePosition,
+    /// The tables whose existing rows it reads, or begins to follow.
+    pub(crate) tables: Vec<Arc<ServerTable>>,
+    /// The names of all tables that match.
+    pub(crate) names: Vec<Arc<TableId>>,
+}
+
+/// Where a lane begins, and the tables whose rows it reads first.
+pub(crate) fn begin(
     shared: &Shared,
     target: &Target,
     facts: &ServerFacts,
     stored: Option<LanePosition>,
     connection: &mut Connection,
-) -> Result<(LanePosition, Vec<Arc<ServerTable>>)> {
+) -> Result<Beginning> {
     let lane = connection.server().to_owned();
     if let Some(mut position) = stored {
         reconcile(&mut position, facts, &lane)?;
         let unread = position.snapshot.as_ref().is_some_and(|snapshot| !snapshot.complete);
-        let tables = if unread { find_tables(shared, connection)? } else { Vec::new() };
-        return Ok((position, tables));
+        if unread {
+            return Ok(Beginning::new(position, find_tables(shared, connection)?));
+        }
+        let names = matching_names(connection, &shared.matcher)?.into_iter().map(Arc::new);
+        return Ok(Beginning { position, tables: Vec::new(), names: names.collect() });
     }
     let (start, tables) = find_tables_at_a_place(shared, target, facts, connection)?;
     warn_of_unknown_columns(
@@ -129,12 +176,21 @@ fn begin(
     let uuid = facts.uuid.clone();
     let columns = Some(Layouts::of_tables(&tables).encode()?);
     if shared.options.startup.reads_existing_rows() {
-        return Ok((LanePosition::initial(uuid, start).with_columns(columns), tables));
+        let position = LanePosition::initial(uuid, start).with_columns(columns);
+        return Ok(Beginning::new(position, tables));
     }
     let at = first_offset(target, &shared.options.startup, facts, start.clone(), connection)?;
     // At another place the tables may have had other columns.
     let columns = columns.filter(|_| at == start);
-    Ok((LanePosition::streaming(uuid, at).with_columns(columns), tables))
+    let position = LanePosition::streaming(uuid, at).with_columns(columns);
+    Ok(Beginning::new(position, tables))
+}
+
+impl Beginning {
+    fn new(position: LanePosition, tables: Vec<Arc<ServerTable>>) -> Self {
+        let names = tables.iter().map(|table| Arc::clone(&table.id)).collect();
+        Self { position, tables, names }
+    }
 }
 
 /// Finds all tables and a place of the binlog at which they have the columns that were found.

@@ -32,6 +32,9 @@ pub struct PlannedSource {
     pub source: Arc<dyn Source>,
     /// Indices of the definition's columns that the job needs, ascending.
     pub columns: Vec<usize>,
+    /// Indices of the definition's columns that each sink with an equality key holds in it unchanged; `None` if
+    /// no such sink reads the source.
+    pub key_columns: Option<Vec<usize>>,
 }
 
 /// A sink that a job writes.

@@ -350,6 +350,7 @@ fn stages(
         let plan = session.optimize(&draft.plan)?;
         if !draft.batch {
             sources.register(&plan)?;
+            sources.note_key(&plan, &draft.schema.key_indices());
         }
         optimized.push((draft, plan));
     }

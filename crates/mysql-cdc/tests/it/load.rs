@@ -180,6 +180,9 @@ fn a_job_goes_on_from_the_middle_of_the_snapshot_phase() {
     }
     assert!(restarts > 3, "only {restarts} restarts");
     load.stop();
+    if job.phase() != Some(shardlake_connector::Phase::Streaming) {
+        job.until_streaming();
+    }
     check_equal(&server, &mut job, 1_000_001);
     drop(rows);
 }

@@ -11,6 +11,8 @@ mod reading;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod startup;
 #[cfg(test)]
 mod tutorial;

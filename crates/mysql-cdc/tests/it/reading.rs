@@ -1,14 +1,15 @@
 //! A job that reads a source: it applies changes to a map and remembers boundaries.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::Value;
 use shardlake_change::{ChangeBatch, Column, LogicalType, RowKind, TableSchema};
 use shardlake_connector::{
-    Boundary, Error, EventReceiver, ObjectName, Phase, ReadRequest, RunningSource, SourceEvent,
-    SourceFactory, TableDefinition,
+    Boundary, Error, EventReceiver, LaneStatus, ObjectName, Phase, ReadRequest, RunningSource,
+    SourceEvent, SourceFactory, SourceStatus, SplitStatus, TableDefinition,
 };
 use shardlake_mysql_cdc::MysqlCdcFactory;
 use shardlake_testkit::MysqlServer;
@@ -23,6 +24,7 @@ pub(crate) struct Definition {
     metadata: Vec<Option<String>>,
     options: BTreeMap<String, String>,
     key: Vec<String>,
+    key_columns: Option<Vec<usize>>,
 }
 
 impl Definition {
@@ -42,6 +44,7 @@ impl Definition {
             metadata: Vec::new(),
             options: options.map(|(key, value)| (key.to_owned(), value)).into(),
             key: vec!["id".to_owned()],
+            key_columns: None,
         }
     }
 
@@ -59,6 +62,19 @@ impl Definition {
 
     pub(crate) fn option(mut self, key: &str, value: &str) -> Self {
         self.options.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Reads several servers.
+    pub(crate) fn servers(self, servers: &[&MysqlServer]) -> Self {
+        let entries: Vec<String> =
+            servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
+        self.option("hostname", &entries.join(", "))
+    }
+
+    /// Says which columns the sinks have in their keys.
+    pub(crate) fn key_columns(mut self, columns: &[usize]) -> Self {
+        self.key_columns = Some(columns.to_vec());
         self
     }
 
@@ -88,21 +104,32 @@ impl Definition {
         position: Option<BTreeMap<String, Value>>,
         memory_bytes: usize,
     ) -> Result<Job, Error> {
+        let mut jobs = self.read_lanes(position, memory_bytes)?;
+        assert_eq!(jobs.len(), 1);
+        Ok(jobs.remove(0))
+    }
+
+    /// Starts reading; one reader for each lane.
+    pub(crate) fn read_lanes(
+        &self,
+        position: Option<BTreeMap<String, Value>>,
+        memory_bytes: usize,
+    ) -> Result<Vec<Job>, Error> {
         let source = MysqlCdcFactory.create(&self.build())?;
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let request = ReadRequest {
             columns: (0..self.columns.len()).collect(),
+            key_columns: self.key_columns.clone(),
             position,
             memory_bytes,
             spill_dir: folder.path().to_owned(),
         };
-        let RunningSource { mut lanes, status } = source.start(&request)?;
-        assert_eq!(lanes.len(), 1);
-        let (lane, receiver) = lanes.remove(0);
-        Ok(Job {
+        let RunningSource { lanes, status } = source.start(&request)?;
+        let status = status.unwrap();
+        let job = |(lane, receiver)| Job {
             lane,
             receiver,
-            status,
+            status: Arc::clone(&status),
             key: (0..self.columns.len())
                 .filter(|&index| {
                     self.metadata[index].as_deref().is_some_and(|key| key.ends_with("_name"))
@@ -114,8 +141,9 @@ impl Definition {
             boundary: None,
             changes: 0,
             kinds: String::new(),
-            _folder: folder,
-        })
+            _folder: Arc::clone(&folder),
+        };
+        Ok(lanes.into_iter().map(job).collect())
     }
 }
 
@@ -123,7 +151,7 @@ impl Definition {
 pub(crate) struct Job {
     lane: String,
     receiver: EventReceiver,
-    status: Option<std::sync::Arc<dyn shardlake_connector::SourceStatus>>,
+    status: Arc<dyn SourceStatus>,
     key: Vec<usize>,
     /// The rows as of the last boundary, by key.
     pub(crate) rows: BTreeMap<Vec<String>, Vec<String>>,
@@ -133,7 +161,7 @@ pub(crate) struct Job {
     pub(crate) changes: usize,
     /// The kinds of all changes in order.
     pub(crate) kinds: String,
-    _folder: TempDir,
+    _folder: Arc<TempDir>,
 }
 
 /// What a job came to.
@@ -215,7 +243,7 @@ impl Job {
 
     /// What is being done with a table, `database.table`.
     pub(crate) fn phase_of(&self, table: &str) -> Option<&'static str> {
-        let splits = self.status.as_ref()?.splits();
+        let splits = self.status.splits();
         splits.iter().find(|split| split.split == table).map(|split| split.phase.as_str())
     }
 
@@ -223,6 +251,18 @@ impl Job {
     pub(crate) fn position(&self) -> Option<BTreeMap<String, Value>> {
         let boundary = self.boundary.as_ref()?;
         Some(BTreeMap::from([(self.lane.clone(), boundary.position.clone())]))
+    }
+
+    /// How far the job's lane is.
+    pub(crate) fn lane_status(&self) -> LaneStatus {
+        let lanes = self.status.lanes();
+        lanes.into_iter().find(|status| status.lane == self.lane).unwrap()
+    }
+
+    /// How far the tables of the job's lane are.
+    pub(crate) fn split_status(&self) -> Vec<SplitStatus> {
+        let splits = self.status.splits();
+        splits.into_iter().filter(|status| status.lane == self.lane).collect()
     }
 
     /// The rows as text, one a line.

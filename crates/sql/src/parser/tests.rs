@@ -234,7 +234,7 @@ fn mistakes_are_marked() {
     SL0001 SQL parse failed. Expected: an expression, found: EOF. []
     SL0001 SQL parse failed. Encountered "<EOF>". Was expecting: at least one column. []
     SL0001 SQL parse failed. Encountered "<EOF>". Was expecting: an identifier. []
-    SL0001 SQL parse failed. Encountered "TABELS". Was expecting: CATALOGS, DATABASES, TABLES, VIEWS, COLUMNS, FUNCTIONS, MODULES, JARS, JOBS, CREATE or CURRENT. [TABELS]
+    SL0001 SQL parse failed. Encountered "TABELS". Was expecting: CATALOGS, DATABASES, TABLES, VIEWS, COLUMNS, FUNCTIONS, MODULES, JARS, JOBS, SPLITS, CREATE or CURRENT. [TABELS]
     SL0001 SQL parse failed. WITH DRAIN could only be used after WITH SAVEPOINT. []
     SL0001 SQL parse failed. A statement set needs at least one INSERT. []
     SL0001 SQL parse failed. A hint or FOR SYSTEM_TIME can only follow the name of a table. [a]

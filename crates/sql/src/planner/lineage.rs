@@ -47,6 +47,44 @@ pub(crate) fn table_name(source: &dyn TableSource) -> Option<&ObjectName> {
     }
 }
 
+/// Calls `note` for each scan below `plan`, with the columns of the scanned table that reach one of the columns
+/// `key` of the plan without being computed with.
+pub(crate) fn key_origins(
+    plan: &LogicalPlan,
+    key: &[usize],
+    note: &mut impl FnMut(&TableScan, Vec<usize>),
+) {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let column = |index: &usize| match &scan.projection {
+                Some(projection) => projection.get(*index).copied(),
+                None => Some(*index),
+            };
+            note(scan, key.iter().filter_map(column).collect());
+        }
+        LogicalPlan::Projection(projection) => {
+            let schema = projection.input.schema();
+            let origin = |index: &usize| {
+                let mut expr = projection.expr.get(*index)?;
+                loop {
+                    expr = match expr {
+                        Expr::Alias(alias) => &alias.expr,
+                        Expr::Cast(cast) => &cast.expr,
+                        Expr::Column(column) => return schema.maybe_index_of_column(column),
+                        _ => return None,
+                    };
+                }
+            };
+            let key: Vec<usize> = key.iter().filter_map(origin).collect();
+            key_origins(&projection.input, &key, note);
+        }
+        LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Union(_) => {
+            plan.inputs().into_iter().for_each(|input| key_origins(input, key, note));
+        }
+        _ => plan.inputs().into_iter().for_each(|input| key_origins(input, &[], note)),
+    }
+}
+
 /// The declared type of each column where it is known; as long as the plan's schema.
 pub(crate) fn types_of(plan: &LogicalPlan) -> Vec<Option<LogicalType>> {
     let width = plan.schema().fields().len();

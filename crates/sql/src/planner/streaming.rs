@@ -18,7 +18,7 @@ use datafusion::physical_expr::create_physical_expr;
 use shardlake_connector::{ChangelogMode, ObjectName, Source, TableDefinition};
 
 use super::error::diagnostic;
-use super::lineage::source_table;
+use super::lineage::{key_origins, source_table};
 use super::query_source::QuerySource;
 use crate::batch::BatchSession;
 use crate::diagnostic::{Code, Diagnostic};
@@ -192,6 +192,8 @@ struct SourceUse {
     name: ObjectName,
     source: Arc<dyn Source>,
     columns: Vec<usize>,
+    /// The columns that every equality key holds unchanged.
+    key_columns: Option<Vec<usize>>,
 }
 
 /// Gathers the sources of all queries of a job, so that each is read once.
@@ -239,9 +241,26 @@ impl JobSources {
                 name: table.definition.name.clone(),
                 source: Arc::clone(&table.source),
                 columns,
+                key_columns: None,
             }),
         }
         Ok(())
+    }
+
+    /// Notes which columns of its sources a sink has in its equality key. The sources are registered.
+    pub(super) fn note_key(&mut self, plan: &LogicalPlan, key: &[usize]) {
+        if key.is_empty() {
+            return;
+        }
+        key_origins(plan, key, &mut |scan, columns| {
+            let table = source_table(scan.source.as_ref()).map(|table| &table.definition.name);
+            if let Some(known) = self.uses.iter_mut().find(|known| Some(&known.name) == table) {
+                match &mut known.key_columns {
+                    Some(common) => common.retain(|column| columns.contains(column)),
+                    none => *none = Some(columns),
+                }
+            }
+        });
     }
 
     /// Second pass over an optimized plan, when all plans are registered: its stages.
@@ -280,7 +299,13 @@ impl JobSources {
         self.queries += 1;
         let source = QuerySource::new(Arc::clone(&self.session), plan.clone());
         let columns = (0..plan.schema().fields().len()).collect();
-        self.uses.push(SourceUse { definition: None, name, source: Arc::new(source), columns });
+        self.uses.push(SourceUse {
+            definition: None,
+            name,
+            source: Arc::new(source),
+            columns,
+            key_columns: None,
+        });
         StreamNode::Source { index: self.uses.len() - 1 }
     }
 
@@ -369,6 +394,7 @@ impl JobSources {
                 name: known.name,
                 source: known.source,
                 columns: known.columns,
+                key_columns: known.key_columns,
             })
             .collect()
     }

@@ -131,6 +131,20 @@ async fn a_statement_set_reads_a_shared_source_once() {
 }
 
 #[tokio::test]
+async fn a_source_learns_which_of_its_columns_are_in_every_key() {
+    let mut session = session(TABLES).await;
+    let mut key =
+        async |sql: &str| job(&mut session, sql).await.unwrap().sources[0].key_columns.clone();
+    assert_eq!(key("INSERT INTO sink SELECT id, name FROM users").await, Some(vec![1]));
+    assert_eq!(key("INSERT INTO sink SELECT id, db FROM users WHERE age > 1").await, Some(vec![1]));
+    let view = "INSERT INTO sink SELECT i, n FROM (SELECT id AS i, db AS n FROM users)";
+    assert_eq!(key(view).await, Some(vec![1]));
+    assert_eq!(key("INSERT INTO sink SELECT id + 1, name FROM users").await, Some(vec![]));
+    let union = "INSERT INTO sink SELECT id, name FROM users UNION ALL SELECT age, name FROM users";
+    assert_eq!(key(union).await, Some(vec![]));
+}
+
+#[tokio::test]
 async fn the_fingerprint_is_that_of_the_query_not_of_its_spelling() {
     let mut session = session(TABLES).await;
     let mut print = async |sql: &str| job(&mut session, sql).await.unwrap().fingerprint;
