@@ -26,6 +26,11 @@ demo: ## The tutorial: four MySQL tables become one Iceberg table (KEEP=1 leaves
 test: ## All tests, with a real MySQL, DuckDB and pyiceberg (SHARDLAKE_KILLS=500 for a longer crash test)
 	@scripts/test.sh
 
+.PHONY: test-mariadb
+test-mariadb: ## The tests of the source with MariaDB 10.11 and 11.8
+	@SHARDLAKE_SERVER=mariadb scripts/test.sh --package shardlake-mysql-cdc
+	@SHARDLAKE_SERVER=mariadb-11 scripts/test.sh --package shardlake-mysql-cdc
+
 .PHONY: crash
 crash: ## The crash test alone, hundreds of kills (SHARDLAKE_KILLS, default 300)
 	@SHARDLAKE_KILLS=$${SHARDLAKE_KILLS:-300} scripts/test.sh --package shardlake-e2e -- crash

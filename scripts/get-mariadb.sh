@@ -1,15 +1,23 @@
 #!/usr/bin/env bash
-# Unpacks the MariaDB of this machine's own Debian release into .cache/mariadb and prints that folder.
-# It stands in for MySQL where scripts/get-mysql.sh finds none.
+# Unpacks a MariaDB server into a folder of .cache and prints that folder.
 #
-#   scripts/get-mariadb.sh [--check]
+#   scripts/get-mariadb.sh [--check]       MariaDB 10.11, of Debian bookworm, in .cache/mariadb
+#   scripts/get-mariadb.sh 11 [--check]    MariaDB 11.8, of Debian trixie, in .cache/mariadb-11
 #
+# --check only says whether it is there and runs (exit status 0 or 1).
 # Exit status 3: Debian's packages cannot be reached.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib/unpack-debian.sh"
 cache=$(cd "$here/.." && pwd)/.cache
-target=$cache/mariadb
+name=mariadb
+suite=bookworm
+if [ "${1:-}" = 11 ]; then
+    name=mariadb-11
+    suite=trixie
+    shift
+fi
+target=$cache/$name
 
 works() {
     [ -e "$target/.packages" ] && run_unpacked "$target" usr/sbin/mariadbd --no-defaults --version >/dev/null 2>&1
@@ -18,20 +26,19 @@ works() {
 case "${1:-}" in
     --check)
         if works; then echo "$target"; exit 0; fi
-        echo "mariadb: not in $target; run scripts/get-mariadb.sh" >&2
+        echo "$name: not in $target; run scripts/get-mariadb.sh" >&2
         exit 1 ;;
     "") ;;
-    *) echo "usage: $0 [--check]" >&2; exit 2 ;;
+    *) echo "usage: $0 [11] [--check]" >&2; exit 2 ;;
 esac
 
 mkdir -p "$cache"
-exec 9> "$cache/mariadb.lock"
+exec 9> "$cache/$name.lock"
 flock 9
 if ! works; then
-    suite=$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-stable}")
-    unpack_debian mariadb "$suite" "$target" mariadb-server-core mariadb-client-core || exit $?
+    unpack_debian "$name" "$suite" "$target" mariadb-server-core mariadb-client-core || exit $?
     if ! works; then
-        echo "mariadb: was unpacked into $target but does not run:" >&2
+        echo "$name: was unpacked into $target but does not run:" >&2
         run_unpacked "$target" usr/sbin/mariadbd --no-defaults --version >&2 || true
         exit 1
     fi

@@ -2,6 +2,7 @@
 //!
 //! The data folder is a copy of a template that is initialised once, so a start takes two seconds instead of six.
 
+use std::env;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -20,8 +21,27 @@ use crate::{Error, Package, Session, workspace_root};
 pub enum Flavor {
     /// MySQL itself.
     Mysql,
-    /// MariaDB. Only tests that ask for it get it: the source refuses MariaDB by name.
+    /// MariaDB 10.11.
     Mariadb,
+    /// MariaDB 11.8.
+    Mariadb11,
+}
+
+impl Flavor {
+    /// The one that `SHARDLAKE_SERVER` names, or MySQL.
+    fn of_suite() -> Self {
+        match env::var("SHARDLAKE_SERVER").as_deref() {
+            Ok("mariadb") => Self::Mariadb,
+            Ok("mariadb-11") => Self::Mariadb11,
+            _ => Self::Mysql,
+        }
+    }
+
+    /// Whether it is MariaDB.
+    #[must_use]
+    pub fn is_mariadb(self) -> bool {
+        self != Self::Mysql
+    }
 }
 
 /// How a server is started.
@@ -35,14 +55,16 @@ pub struct ServerOptions {
 }
 
 impl Default for ServerOptions {
-    /// GTIDs on, nothing synced to disk, root without a password.
+    /// GTIDs on, nothing synced to disk, root without a password; the server that `SHARDLAKE_SERVER` names
+    /// (`mariadb`, `mariadb-11`), or MySQL.
     fn default() -> Self {
-        Self { gtid: true, sync_binlog: 0, server_id: 1, flags: Vec::new(), flavor: Flavor::Mysql }
+        let flavor = Flavor::of_suite();
+        Self { gtid: true, sync_binlog: 0, server_id: 1, flags: Vec::new(), flavor }
     }
 }
 
 impl ServerOptions {
-    /// Starts the server with `gtid_mode=OFF`.
+    /// Starts the server with `gtid_mode=OFF`. MariaDB always has GTIDs.
     #[must_use]
     pub fn without_gtid(mut self) -> Self {
         self.gtid = false;
@@ -70,7 +92,7 @@ impl ServerOptions {
         self
     }
 
-    /// Takes this server; without it, MySQL. A test is skipped where its server cannot be had.
+    /// Takes this server. A test is skipped where its server cannot be had.
     #[must_use]
     pub fn with_flavor(mut self, flavor: Flavor) -> Self {
         self.flavor = flavor;
@@ -91,12 +113,13 @@ pub struct MysqlServer {
 }
 
 impl MysqlServer {
-    /// Starts MySQL, or MariaDB where MySQL cannot be had, and waits until it answers.
+    /// Starts a server and waits until it answers.
     pub fn start(options: ServerOptions) -> Result<Self, Error> {
         let flavor = options.flavor;
         let package = match flavor {
             Flavor::Mysql => Package::mysql()?,
             Flavor::Mariadb => Package::mariadb()?,
+            Flavor::Mariadb11 => Package::mariadb_11()?,
         };
         let template = template(&package, flavor)?;
         let folder = tempfile::Builder::new()
@@ -105,6 +128,9 @@ impl MysqlServer {
             .map_err(Error::io("make the server's folder"))?;
         let data = folder.path().join("data");
         copy_folder(&template, &data)?;
+        if flavor.is_mariadb() {
+            borrow_certificates(&data)?;
+        }
         let port = free_port()?;
         let session = Session::open(connection_options(port, "root", ""));
         let folder = Some(folder);
@@ -169,6 +195,19 @@ impl MysqlServer {
     #[must_use]
     pub fn session_of(&self, user: &str, password: &str) -> Session {
         Session::open(connection_options(self.port, user, password))
+    }
+
+    /// The end of the binlog, as file and offset, and the executed transactions.
+    pub fn binlog_status(&self) -> Result<((String, u64), String), Error> {
+        let (sql, gtids) = if self.flavor.is_mariadb() {
+            ("SHOW MASTER STATUS", "SELECT @@GLOBAL.gtid_binlog_pos")
+        } else {
+            ("SHOW BINARY LOG STATUS", "SELECT @@GLOBAL.gtid_executed")
+        };
+        let gtids = self.query(gtids)?.concat().concat();
+        let row = self.query(sql)?.concat();
+        let offset = row.get(1).and_then(|text| text.parse().ok()).unwrap_or_default();
+        Ok(((row.first().cloned().unwrap_or_default(), offset), gtids))
     }
 
     /// Creates a user who may read everything and follow the binlog.
@@ -242,14 +281,33 @@ impl MysqlServer {
             ),
             "--performance-schema=OFF".to_owned(),
         ]);
-        if self.flavor == Flavor::Mysql {
+        if self.flavor.is_mariadb() {
+            flags.push("--max-recursive-iterations=1000000".to_owned());
+            let data = self.data_folder();
+            if data.join("ca.pem").is_file() {
+                for (flag, file) in
+                    [("ca", "ca.pem"), ("cert", "server-cert.pem"), ("key", "server-key.pem")]
+                {
+                    flags.push(format!("--ssl-{flag}={}", data.join(file).display()));
+                }
+            }
+        } else {
+            flags.push("--cte-max-recursion-depth=1000000".to_owned());
             flags.push("--mysqlx=OFF".to_owned());
             // Both said aloud: the default differs between versions.
             let mode = if self.options.gtid { "ON" } else { "OFF" };
             flags.push(format!("--gtid-mode={mode}"));
             flags.push(format!("--enforce-gtid-consistency={mode}"));
         }
-        flags.extend(self.options.flags.iter().cloned());
+        for flag in &self.options.flags {
+            // MariaDB's compression of events stands in for MySQL's of transactions.
+            if self.flavor.is_mariadb() && flag == "--binlog-transaction-compression=ON" {
+                flags.push("--log-bin-compress=ON".to_owned());
+                flags.push("--log-bin-compress-min-len=10".to_owned());
+            } else {
+                flags.push(flag.clone());
+            }
+        }
         flags
     }
 
@@ -290,24 +348,31 @@ fn report_kept(log: &Path) {
 fn program(flavor: Flavor) -> &'static str {
     match flavor {
         Flavor::Mysql => "usr/sbin/mysqld",
-        Flavor::Mariadb => "usr/sbin/mariadbd",
+        Flavor::Mariadb | Flavor::Mariadb11 => "usr/sbin/mariadbd",
     }
 }
 
 fn base_flags(package: &Package, flavor: Flavor, data: &Path) -> Vec<String> {
     let usr = package.root().join("usr");
+    let share = share(package, flavor);
     let mut flags = vec![
         "--no-defaults".to_owned(),
         "--user=root".to_owned(),
         format!("--basedir={}", usr.display()),
         format!("--datadir={}", data.display()),
-        format!("--lc-messages-dir={}", usr.join("share/mysql").display()),
-        format!("--character-sets-dir={}", usr.join("share/mysql/charsets").display()),
+        format!("--lc-messages-dir={}", share.display()),
+        format!("--character-sets-dir={}", share.join("charsets").display()),
     ];
-    if flavor == Flavor::Mariadb {
+    if flavor.is_mariadb() {
         flags.push("--innodb-use-native-aio=0".to_owned());
     }
     flags
+}
+
+/// Where a server's messages, character sets and system tables lie.
+fn share(package: &Package, flavor: Flavor) -> PathBuf {
+    let folder = if flavor == Flavor::Mariadb11 { "mariadb" } else { "mysql" };
+    package.root().join("usr/share").join(folder)
 }
 
 fn connection_options(port: u16, user: &str, password: &str) -> Opts {
@@ -331,6 +396,7 @@ fn template(package: &Package, flavor: Flavor) -> Result<PathBuf, Error> {
     let name = match flavor {
         Flavor::Mysql => "mysql-template",
         Flavor::Mariadb => "mariadb-template",
+        Flavor::Mariadb11 => "mariadb-11-template",
     };
     let template = cache.join(name);
     let packages = fs::read_to_string(package.root().join(".packages")).unwrap_or_default();
@@ -351,7 +417,7 @@ fn template(package: &Package, flavor: Flavor) -> Result<PathBuf, Error> {
         let fresh = part.path().join("data");
         match flavor {
             Flavor::Mysql => initialise_mysql(package, &fresh)?,
-            Flavor::Mariadb => initialise_mariadb(package, &fresh)?,
+            Flavor::Mariadb | Flavor::Mariadb11 => initialise_mariadb(package, flavor, &fresh)?,
         }
         fs::write(fresh.join(".packages"), packages).map_err(Error::io("stamp the template"))?;
         if template.exists() {
@@ -370,24 +436,37 @@ fn initialise_mysql(package: &Package, data: &Path) -> Result<(), Error> {
     fs::remove_file(data.join("auto.cnf")).map_err(Error::io("remove the template's auto.cnf"))
 }
 
-fn initialise_mariadb(package: &Package, data: &Path) -> Result<(), Error> {
+fn initialise_mariadb(package: &Package, flavor: Flavor, data: &Path) -> Result<(), Error> {
     fs::create_dir_all(data.join("mysql")).map_err(Error::io("make the data folder"))?;
-    let share = package.root().join("usr/share/mysql");
+    let share = share(package, flavor);
+    // The newer versions have the names of their own.
+    let prefix = if flavor == Flavor::Mariadb { "mysql" } else { "mariadb" };
     let mut script =
         "CREATE DATABASE IF NOT EXISTS mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n"
             .to_owned();
-    for name in
-        ["mysql_system_tables.sql", "mysql_performance_tables.sql", "mysql_system_tables_data.sql"]
-    {
-        let text = fs::read_to_string(share.join(name));
+    for name in ["system_tables.sql", "performance_tables.sql", "system_tables_data.sql"] {
+        let name = format!("{prefix}_{name}");
+        let text = fs::read_to_string(share.join(&name));
         script.push_str(&text.map_err(Error::io(format!("read {name}")))?);
     }
     let path = data.join(".bootstrap.sql");
     fs::write(&path, script).map_err(Error::io("write the bootstrap script"))?;
     let input = fs::File::open(&path).map_err(Error::io("open the bootstrap script"))?;
-    let mut command = package.command(program(Flavor::Mariadb));
-    command.args(base_flags(package, Flavor::Mariadb, data)).arg("--bootstrap");
+    let mut command = package.command(program(flavor));
+    command.args(base_flags(package, flavor, data)).arg("--bootstrap");
     run_initialiser(command, Stdio::from(input))
+}
+
+/// MySQL makes certificates when it initialises a data folder, MariaDB does not: it gets those of MySQL's template, if
+/// there is one. Without them it runs unencrypted.
+fn borrow_certificates(data: &Path) -> Result<(), Error> {
+    let from = workspace_root().join(".cache/mysql-template");
+    for name in ["ca.pem", "server-cert.pem", "server-key.pem"] {
+        if from.join(name).is_file() {
+            fs::copy(from.join(name), data.join(name)).map_err(Error::io("copy a certificate"))?;
+        }
+    }
+    Ok(())
 }
 
 fn run_initialiser(mut command: Command, input: Stdio) -> Result<(), Error> {

@@ -25,9 +25,14 @@ pub fn workspace_root() -> PathBuf {
 }
 
 /// Runs one of the `get-*.sh` scripts and returns the path that it prints.
-pub(crate) fn run_script(what: &'static str, script: &str) -> Result<PathBuf, Error> {
+pub(crate) fn run_script(
+    what: &'static str,
+    script: &str,
+    arguments: &[&str],
+) -> Result<PathBuf, Error> {
     let path = workspace_root().join("scripts").join(script);
-    let output = Command::new(&path).output().map_err(Error::io(format!("run {script}")))?;
+    let output =
+        Command::new(&path).args(arguments).output().map_err(Error::io(format!("run {script}")))?;
     let last_words = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         text.lines().last().unwrap_or_default().to_owned()
@@ -57,16 +62,25 @@ impl Package {
         if root.join(".packages").is_file() {
             return Self::open(root);
         }
-        Self::open(run_script("MySQL", "get-mysql.sh")?)
+        Self::open(run_script("MySQL", "get-mysql.sh", &[])?)
     }
 
-    /// MariaDB, in `.cache/mariadb`, which is filled when it is not there.
+    /// MariaDB 10.11, in `.cache/mariadb`, which is filled when it is not there.
     pub fn mariadb() -> Result<Self, Error> {
         let root = workspace_root().join(".cache/mariadb");
         if root.join(".packages").is_file() {
             return Self::open(root);
         }
-        Self::open(run_script("MariaDB", "get-mariadb.sh")?)
+        Self::open(run_script("MariaDB 10.11", "get-mariadb.sh", &[])?)
+    }
+
+    /// MariaDB 11.8, in `.cache/mariadb-11`, which is filled when it is not there.
+    pub fn mariadb_11() -> Result<Self, Error> {
+        let root = workspace_root().join(".cache/mariadb-11");
+        if root.join(".packages").is_file() {
+            return Self::open(root);
+        }
+        Self::open(run_script("MariaDB 11.8", "get-mariadb.sh", &["11"])?)
     }
 
     fn open(root: PathBuf) -> Result<Self, Error> {

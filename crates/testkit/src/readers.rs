@@ -71,5 +71,5 @@ fn python() -> Result<PathBuf, Error> {
     if ready.join(".complete").is_file() {
         return Ok(ready.join("bin/python"));
     }
-    run_script("the foreign readers", "get-readers.sh")
+    run_script("the foreign readers", "get-readers.sh", &[])
 }
