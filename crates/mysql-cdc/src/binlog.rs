@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use shardlake_change::ChangeBatch;
 use shardlake_connector::ReadPhase;
-use shardlake_mysql_wire::event::{Event, EventBody, EventHeader, Heartbeat, Rotate};
+use shardlake_mysql_wire::event::{
+    Event, EventBody, EventHeader, Heartbeat, PreviousGtids, Rotate,
+};
 use shardlake_mysql_wire::gtid::GtidSet;
 
 use crate::connection::{self, Connection};
@@ -69,6 +71,10 @@ fn beginning(lane: &Lane) -> Result<(DumpFrom, Option<WatermarkFilter>)> {
             _ => (DumpFrom::Offset(at.clone()), None),
         });
     };
+    if snapshot.exact {
+        let filter = WatermarkFilter::new(snapshot, &BTreeMap::new())?;
+        return Ok((DumpFrom::Offset(position.at.offset.clone()), Some(filter)));
+    }
     if let Some(executed) = executed {
         let filter = WatermarkFilter::new(snapshot, &BTreeMap::new())?;
         return Ok((DumpFrom::Executed(executed), Some(filter)));
@@ -233,7 +239,7 @@ impl<'a> BinlogReader<'a> {
                 self.heartbeat(heartbeat);
                 Ok(())
             }
-            EventBody::PreviousGtids(set) => self.previous_gtids(set),
+            EventBody::PreviousGtids(previous) => self.previous_gtids(previous),
             EventBody::PartialRows { table_id } => self.tables.refuse_partial_rows(*table_id),
             EventBody::LoadStatement => Err(self.refuse_statement("a table (LOAD DATA)")),
             EventBody::Incident => Err(Error::job(format!(
@@ -284,9 +290,9 @@ impl<'a> BinlogReader<'a> {
     }
 
     /// Reading from the beginning of a file, the server tells what came before it.
-    fn previous_gtids(&mut self, set: &[u8]) -> Result<()> {
+    fn previous_gtids(&mut self, previous: &PreviousGtids<'_>) -> Result<()> {
         if self.executed.is_none() && self.lane.facts.gtid && self.ended.offset <= 4 {
-            let set = GtidSet::decode(set).map_err(|error| self.tables.unreadable(error))?;
+            let set = previous.set().map_err(|error| self.tables.unreadable(error))?;
             self.executed = Some(set);
         }
         Ok(())

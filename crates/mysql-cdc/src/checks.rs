@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::connection::Connection;
+use crate::chunk::quote_text;
+use crate::connection::{Connection, TextRow};
 use crate::error::{Error, Result};
 use crate::position::{BinlogOffset, Watermark};
 use crate::zone::ServerZone;
@@ -22,6 +23,8 @@ pub(crate) struct ServerFacts {
     pub(crate) gtid: bool,
     /// Whether it writes the names of databases and tables in lower case.
     pub(crate) lower_case: bool,
+    /// Whether it is MariaDB, whose GTIDs, read views and dumps differ.
+    pub(crate) mariadb: bool,
     /// The statement that shows the end of the binlog.
     status_sql: &'static str,
 }
@@ -33,19 +36,37 @@ pub(crate) fn check_server(connection: &mut Connection, zone: &ServerZone) -> Re
     check_settings(connection.server(), setting)?;
     check_zone(connection, zone)?;
     let status_sql = status_statement(connection)?;
+    let mariadb = connection.is_mariadb();
+    let lower_case = setting("lower_case_table_names") == "1";
+    if mariadb {
+        check_mariadb_grant(connection)?;
+        let uuid = mariadb_identity(setting);
+        return Ok(ServerFacts { uuid, gtid: true, lower_case, mariadb, status_sql });
+    }
     check_replication_grant(connection)?;
     Ok(ServerFacts {
         uuid: setting("server_uuid").to_owned(),
         gtid: setting("gtid_mode") == "ON",
-        lower_case: setting("lower_case_table_names") == "1",
+        lower_case,
+        mariadb,
         status_sql,
     })
+}
+
+/// What stands for the UUID that MariaDB's servers do not have.
+fn mariadb_identity<'a>(setting: impl Fn(&str) -> &'a str) -> String {
+    let id = setting("server_id");
+    match setting("server_uid") {
+        "" => format!("{id}@{}:{}", setting("hostname"), setting("port")),
+        uid => format!("{id}@{uid}"),
+    }
 }
 
 fn settings(connection: &mut Connection) -> Result<BTreeMap<String, String>> {
     let sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'log_bin', \
                'binlog_format', 'binlog_row_image', 'binlog_row_value_options', 'server_uuid', \
-               'gtid_mode', 'lower_case_table_names')";
+               'gtid_mode', 'lower_case_table_names', 'server_id', 'server_uid', 'hostname', \
+               'port')";
     let rows = connection.query(sql, "reading its settings")?;
     Ok(rows.iter().map(|row| (row.text(0).to_ascii_lowercase(), row.text(1).to_owned())).collect())
 }
@@ -54,15 +75,16 @@ fn check_settings<'a>(server: &str, setting: impl Fn(&str) -> &'a str) -> Result
     let version = setting("version");
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     let mut number = || numbers.next().and_then(std::result::Result::ok).unwrap_or(0);
-    if (number(), number()) < (5, 6) {
+    let (major, minor) = (number(), number());
+    if (major, minor) < (5, 6) {
         return Err(Error::job(format!(
             "Currently only MySQL servers whose version is larger or equal to 5.6 are supported, \
              but {server} is {version}: upgrade it"
         )));
     }
-    if version.to_ascii_lowercase().contains("mariadb") {
+    if version.to_ascii_lowercase().contains("mariadb") && (major, minor) < (10, 5) {
         return Err(Error::job(format!(
-            "{server} is a MariaDB server ({version}), which is not supported yet: read from MySQL"
+            "{server} is MariaDB {version}; MariaDB is read from 10.5 on: upgrade it"
         )));
     }
     if setting("log_bin") != "ON" {
@@ -153,17 +175,36 @@ fn check_replication_grant(connection: &mut Connection) -> Result<()> {
     Ok(())
 }
 
+/// The list of MariaDB's replicas needs a privilege that a reader does not, so the grants are read instead.
+fn check_mariadb_grant(connection: &mut Connection) -> Result<()> {
+    const SUFFICIENT: [&str; 3] = ["ALL PRIVILEGES", "REPLICATION SLAVE", "REPLICATION REPLICA"];
+    let grants = connection.query("SHOW GRANTS", "checking the user's grants")?;
+    let is_sufficient = |row: &TextRow| {
+        let grant = row.text(0).to_ascii_uppercase();
+        // A grant names privileges, then ON, then what they are for.
+        let privileges = grant.split(" ON ").next().unwrap_or_default();
+        SUFFICIENT.iter().any(|word| privileges.contains(word)) && grant.contains(" ON *.* ")
+    };
+    if grants.iter().any(is_sufficient) {
+        return Ok(());
+    }
+    Err(lacks_privilege(connection, "REPLICATION SLAVE", "it is not among SHOW GRANTS"))
+}
+
+fn lacks_privilege(connection: &Connection, grant: &str, message: &str) -> Error {
+    Error::job(format!(
+        "the MySQL user '{user}' lacks the privilege {grant} on server {server} ({message}): run \
+         GRANT SELECT, SHOW DATABASES, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '{user}'@'…'",
+        user = connection.user(),
+        server = connection.server(),
+    ))
+}
+
 fn explain_grant(connection: &Connection, error: Option<Error>, grant: &str) -> Error {
     const ACCESS_DENIED: [u16; 3] = [1_142, 1_227, 1_045];
     match error {
         Some(Error::Refused { code, message, .. }) if ACCESS_DENIED.contains(&code) => {
-            Error::job(format!(
-                "the MySQL user '{user}' lacks the privilege {grant} on server {server} \
-                 ({message}): run GRANT SELECT, SHOW DATABASES, REPLICATION SLAVE, REPLICATION \
-                 CLIENT ON *.* TO '{user}'@'…'",
-                user = connection.user(),
-                server = connection.server(),
-            ))
+            lacks_privilege(connection, grant, &message)
         }
         Some(error) => error,
         None => Error::Bug("no statement shows the end of the binlog".to_owned()),
@@ -175,11 +216,18 @@ impl ServerFacts {
     #[cfg(test)]
     pub(crate) fn for_tests(uuid: &str, gtid: bool) -> Self {
         let status_sql = "SHOW BINARY LOG STATUS";
-        Self { uuid: uuid.to_owned(), gtid, lower_case: false, status_sql }
+        let uuid = uuid.to_owned();
+        Self { uuid, gtid, lower_case: false, mariadb: false, status_sql }
     }
 
     /// The end of the binlog, and the executed transactions if they have GTIDs.
     pub(crate) fn watermark(&self, connection: &mut Connection) -> Result<Watermark> {
+        if self.mariadb {
+            let mut watermark = open_exact_view(connection)?;
+            connection.execute("COMMIT", "closing a read view")?;
+            watermark.gtid_set = Some(mariadb_position(connection, &watermark.offset)?);
+            return Ok(watermark);
+        }
         let rows = connection.query(self.status_sql, "asking for the end of the binlog")?;
         let row = rows.first().ok_or_else(|| {
             Error::job(format!(
@@ -195,6 +243,71 @@ impl ServerFacts {
             self.gtid.then(|| row.text(4).chars().filter(|c| !c.is_whitespace()).collect());
         Ok(Watermark { offset: BinlogOffset { file: row.text(0).to_owned(), offset }, gtid_set })
     }
+}
+
+/// The watermarks of the chunks that a connection reads one after the other.
+pub(crate) struct ChunkWatermarks<'a> {
+    facts: &'a ServerFacts,
+    low: Watermark,
+}
+
+impl<'a> ChunkWatermarks<'a> {
+    /// No chunk has been read yet.
+    pub(crate) fn new(facts: &'a ServerFacts, connection: &mut Connection) -> Result<Self> {
+        let low = if facts.mariadb { Watermark::default() } else { facts.watermark(connection)? };
+        Ok(Self { facts, low })
+    }
+
+    /// To be called before a chunk is read.
+    pub(crate) fn open(&mut self, connection: &mut Connection) -> Result<()> {
+        if self.facts.mariadb {
+            self.low = open_exact_view(connection)?;
+        }
+        Ok(())
+    }
+
+    /// To be called behind a chunk: its low and its high watermark.
+    pub(crate) fn close(&mut self, connection: &mut Connection) -> Result<(Watermark, Watermark)> {
+        if self.facts.mariadb {
+            connection.execute("COMMIT", "closing a read view")?;
+            return Ok((self.low.clone(), self.low.clone()));
+        }
+        // One answer is this chunk's high watermark and, read before its read view, the next chunk's low watermark.
+        let high = self.facts.watermark(connection)?;
+        let low = std::mem::replace(&mut self.low, high.clone());
+        Ok((low, high))
+    }
+}
+
+/// Opens a read view of MariaDB and tells the offset behind the last transaction that it shows. `gtid_binlog_pos` would
+/// tell too much: it has transactions that no read view shows yet. This one is taken under the lock under which
+/// transactions become visible, so it is exact: the view shows everything before the offset and nothing behind it.
+fn open_exact_view(connection: &mut Connection) -> Result<Watermark> {
+    const DOING: &str = "opening a read view";
+    connection.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT", DOING)?;
+    let rows = connection.query("SHOW STATUS LIKE 'binlog_snapshot_%'", DOING)?;
+    let value = |name: &str| {
+        let row = rows.iter().find(|row| row.text(0).eq_ignore_ascii_case(name));
+        row.map(|row| row.text(1).to_owned()).filter(|text| !text.is_empty())
+    };
+    let offset = value("binlog_snapshot_position").and_then(|text| text.parse().ok());
+    match (value("binlog_snapshot_file"), offset) {
+        (Some(file), Some(offset)) => {
+            Ok(Watermark { offset: BinlogOffset { file, offset }, gtid_set: None })
+        }
+        _ => Err(Error::job(format!(
+            "MariaDB server {} does not tell where in its binlog a read view is \
+             (binlog_snapshot_file is empty): start it with log_bin",
+            connection.server()
+        ))),
+    }
+}
+
+/// The last transactions of each domain before an offset.
+fn mariadb_position(connection: &mut Connection, offset: &BinlogOffset) -> Result<String> {
+    let sql = format!("SELECT BINLOG_GTID_POS({}, {})", quote_text(&offset.file), offset.offset);
+    let rows = connection.query(&sql, "asking for its GTID position")?;
+    Ok(rows.first().map(|row| row.text(0).to_owned()).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -224,7 +337,8 @@ mod tests {
         insta::assert_snapshot!(check(&[("binlog_format", "MIXED")]), @"The MySQL server db:3306 is configured with binlog_format MIXED rather than ROW, which is required for this connector to work properly. Change the MySQL configuration to use a binlog_format=ROW and restart the connector.");
         insta::assert_snapshot!(check(&[("binlog_row_image", "MINIMAL")]), @"The MySQL server db:3306 is configured with binlog_row_image MINIMAL rather than FULL, which is required for this connector to work properly. Change the MySQL configuration to use a binlog_row_image=FULL and restart the connector.");
         insta::assert_snapshot!(check(&[("binlog_row_value_options", "PARTIAL_JSON")]), @"The MySQL server db:3306 is configured with binlog_row_value_options PARTIAL_JSON, which leaves parts of JSON values out of the binlog. Change the MySQL configuration to use a binlog_row_value_options='' and restart the connector.");
-        insta::assert_snapshot!(check(&[("version", "10.11.6-MariaDB-log")]), @"db:3306 is a MariaDB server (10.11.6-MariaDB-log), which is not supported yet: read from MySQL");
+        assert_eq!(check(&[("version", "10.11.6-MariaDB-log")]), "ok");
+        insta::assert_snapshot!(check(&[("version", "10.3.39-MariaDB")]), @"db:3306 is MariaDB 10.3.39-MariaDB; MariaDB is read from 10.5 on: upgrade it");
     }
 
     #[test]

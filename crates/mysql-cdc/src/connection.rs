@@ -22,7 +22,13 @@ const STATEMENT_PATIENCE: Duration = Duration::from_secs(3_600);
 /// What every session runs first. A stalled reader must not lose its connection, so the server waits long.
 const SESSION_SETTINGS: &str = "SET SESSION time_zone = '+00:00', SESSION sql_mode = '', \
      SESSION net_write_timeout = 86400, SESSION net_read_timeout = 86400, \
-     SESSION wait_timeout = 86400, SESSION max_execution_time = 0";
+     SESSION wait_timeout = 86400";
+
+/// How a session lifts the limit of its statements' time, by the server's kind.
+const NO_TIME_LIMIT: [&str; 2] =
+    ["SET SESSION max_execution_time = 0", "SET SESSION max_statement_time = 0"];
+/// Before MySQL 5.7 statements had no time limit.
+const UNKNOWN_VARIABLE: u16 = 1_193;
 
 /// A chunk must not see transactions that are still open.
 const SESSION_ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
@@ -79,6 +85,7 @@ pub(crate) struct Connection {
     packets: PacketReader<Socket>,
     server: String,
     user: String,
+    mariadb: bool,
 }
 
 impl Connection {
@@ -107,15 +114,34 @@ impl Connection {
             Some(config) => socket.encrypt(&address.host, config),
             None => Ok(socket),
         };
-        let (packets, _greeting) =
+        let (packets, greeting) =
             handshake::authenticate(PacketReader::new(socket), options, encrypt)
                 .map_err(|error| Error::wire(&target.lane, "connecting", error))?;
-        let mut connection =
-            Self { packets, server: target.lane.clone(), user: address.user.clone() };
+        let mut connection = Self {
+            packets,
+            server: target.lane.clone(),
+            user: address.user.clone(),
+            mariadb: greeting.is_mariadb(),
+        };
         connection.set_patience(STATEMENT_PATIENCE);
-        connection.execute(SESSION_SETTINGS, "setting up the session")?;
-        connection.execute(SESSION_ISOLATION, "setting up the session")?;
+        connection.set_up()?;
         Ok(connection)
+    }
+
+    fn set_up(&mut self) -> Result<()> {
+        const DOING: &str = "setting up the session";
+        self.execute(SESSION_SETTINGS, DOING)?;
+        self.execute(SESSION_ISOLATION, DOING)?;
+        let [mysql, mariadb] = NO_TIME_LIMIT;
+        match self.execute(if self.mariadb { mariadb } else { mysql }, DOING) {
+            Err(Error::Refused { code: UNKNOWN_VARIABLE, .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Whether the server is MariaDB.
+    pub(crate) const fn is_mariadb(&self) -> bool {
+        self.mariadb
     }
 
     /// The server as `host:port`.

@@ -19,6 +19,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Without a word for so long, the connection is taken for lost.
 const SILENCE: Duration = Duration::from_secs(20);
 const DOING: &str = "reading its binlog";
+/// Where the first event of a file is.
+const FIRST_OFFSET: u32 = 4;
 /// MySQL's number for everything that keeps a dump from going on.
 const FATAL_DUMP_ERROR: u16 = 1_236;
 
@@ -97,12 +99,20 @@ impl Dump {
             DOING,
         )?;
         let id = replica.server_id;
+        if connection.is_mariadb() {
+            prepare_mariadb(&mut connection, from, DOING)?;
+        }
         let (request, from) = match from {
             DumpFrom::Offset(at) => {
                 (request_at(&server, id, at, flags)?, format!("{}:{}", at.file, at.offset))
             }
             DumpFrom::Executed(set) => {
-                (command::binlog_dump_gtid(id, set, flags), format!("GTID set '{set}'"))
+                let request = if connection.is_mariadb() {
+                    command::binlog_dump(id, "", FIRST_OFFSET, flags)
+                } else {
+                    command::binlog_dump_gtid(id, set, flags)
+                };
+                (request, format!("GTID set '{set}'"))
             }
         };
         let wire = |error| Error::wire(&server, DOING, error);
@@ -130,6 +140,22 @@ impl Dump {
         let packet = connection.packets().next().map_err(failed)?;
         events.read(packet).map_err(failed)
     }
+}
+
+/// Tells MariaDB what the reader understands, and where it stands by GTIDs. Without the capability, transactions would
+/// come without their GTIDs, and XA transactions not at all.
+fn prepare_mariadb(
+    connection: &mut Connection,
+    from: &DumpFrom,
+    doing: &'static str,
+) -> Result<()> {
+    connection.execute("SET @mariadb_slave_capability = 4", doing)?;
+    let DumpFrom::Executed(set) = from else { return Ok(()) };
+    let sql = format!(
+        "SET @slave_connect_state = '{set}', @slave_gtid_strict_mode = 1, \
+         @slave_gtid_ignore_duplicates = 0"
+    );
+    connection.execute(&sql, doing)
 }
 
 fn request_at(

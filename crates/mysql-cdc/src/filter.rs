@@ -42,6 +42,7 @@ impl WatermarkFilter {
                 let table = TableId::new(database, name);
                 let Some(low) = snapshot.low(&table) else { continue };
                 let low = match &low.gtid_set {
+                    _ if snapshot.exact => Low::Before(low.offset.clone()),
                     Some(set) => Low::Executed(parse_set(set)?),
                     None => {
                         // A new file begins when all transactions of the one before have ended.

@@ -181,6 +181,9 @@ pub(crate) struct SnapshotProgress {
     pub(crate) tables: BTreeMap<String, BTreeMap<String, TableProgress>>,
     /// Whether every table has been read to its end.
     pub(crate) complete: bool,
+    /// Whether a chunk shows everything before its low watermark's offset and nothing behind it, as MariaDB can tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) exact: bool,
 }
 
 impl SnapshotProgress {

@@ -10,7 +10,7 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::checks::ServerFacts;
+use crate::checks::{ChunkWatermarks, ServerFacts};
 use crate::chunk::{EvenBounds, EvenFactors, KeyKind, condition, next_key_sql, quote_name};
 use crate::connection::{Connection, Target};
 use crate::decode::TableReader;
@@ -303,7 +303,7 @@ impl Crew<'_> {
         finish: &Sender<Result<ReadChunk>>,
     ) -> Result<()> {
         let mut connection = Connection::open(self.target, Arc::clone(&self.stop))?;
-        let mut low = self.facts.watermark(&mut connection)?;
+        let mut watermarks = ChunkWatermarks::new(self.facts, &mut connection)?;
         let mut reader: Option<TableReader<'_>> = None;
         for chunk in planned {
             if (self.stop)() {
@@ -313,14 +313,12 @@ impl Crew<'_> {
                 reader = Some(TableReader::new(&chunk.table, self.shared)?);
             }
             let mut rows = RowBuffer::new(self.spill.clone());
+            watermarks.open(&mut connection)?;
             if let Some(reader) = &mut reader {
                 let outcome = reader.read(&mut connection, &chunk.run.keys, &mut rows);
                 forgive_dropped_table(&chunk.table, outcome)?;
             }
-            // One answer is this chunk's high watermark and, read before its read view, the
-            // next chunk's low watermark.
-            let high = self.facts.watermark(&mut connection)?;
-            let low = std::mem::replace(&mut low, high.clone());
+            let (low, high) = watermarks.close(&mut connection)?;
             if finish.send(Ok(ReadChunk { chunk, rows, low, high })).is_err() {
                 return Ok(());
             }

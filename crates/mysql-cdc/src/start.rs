@@ -176,8 +176,11 @@ pub(crate) fn begin(
     let uuid = facts.uuid.clone();
     let columns = Some(Layouts::of_tables(&tables).encode()?);
     if shared.options.startup.reads_existing_rows() {
-        let position = LanePosition::initial(uuid, start).with_columns(columns);
-        return Ok(Beginning::new(position, tables));
+        let mut position = LanePosition::initial(uuid, start);
+        if let Some(snapshot) = &mut position.snapshot {
+            snapshot.exact = facts.mariadb;
+        }
+        return Ok(Beginning::new(position.with_columns(columns), tables));
     }
     let at = first_offset(target, &shared.options.startup, facts, start.clone(), connection)?;
     // At another place the tables may have had other columns.
@@ -207,7 +210,8 @@ fn find_tables_at_a_place(
         let start = facts.watermark(connection)?;
         let tables = find_tables(shared, connection)?;
         // A statement is in the binlog before it shows in information_schema; the set knows of it.
-        let from = match start.gtid_set.as_deref() {
+        // MariaDB's offset is that of a read view, and its set is the same place.
+        let from = match start.gtid_set.as_deref().filter(|_| !facts.mariadb) {
             Some(set) => DumpFrom::Executed(parse_set(set)?),
             None => {
                 wait_for_statements(connection, &tables)?;
@@ -303,7 +307,8 @@ fn first_offset(
 /// The beginning of a file. The transactions before it are known for the first file only.
 fn at_file(facts: &ServerFacts, file: String, connection: &mut Connection) -> Result<Watermark> {
     let first = binlog_files(connection)?.into_iter().next();
-    let gtid_set = if facts.gtid && first.as_ref() == Some(&file) {
+    // A file of MariaDB says itself what came before it.
+    let gtid_set = if facts.gtid && !facts.mariadb && first.as_ref() == Some(&file) {
         let rows = connection
             .query("SELECT @@GLOBAL.gtid_purged", "asking for the purged transactions")?;
         rows.first().map(|row| row.text(0).chars().filter(|c| !c.is_whitespace()).collect())

@@ -124,7 +124,28 @@ impl Charset {
     /// The character set of a collation's number.
     #[must_use]
     pub fn of_collation(id: u16) -> Self {
-        Self::named(Collation::resolve(CollationId::from(id)).charset())
+        let known = Self::named(Collation::resolve(CollationId::from(id)).charset());
+        if known.is_supported() { known } else { Self::of_mariadb_collation(id) }
+    }
+
+    /// MariaDB numbers its own collations by rules.
+    fn of_mariadb_collation(id: u16) -> Self {
+        /// Collations that do not ignore spaces at the end are numbered after those that do.
+        const NO_PAD: u16 = 1_024;
+        /// The collations of Unicode 14.
+        const UCA_1400: u16 = 2_048;
+        const WIDE: [&str; 5] = ["utf8mb3", "utf8mb4", "ucs2", "utf16", "utf32"];
+        let index = match id {
+            UCA_1400.. => usize::from((id - UCA_1400) >> 8),
+            NO_PAD.. => return Self::of_collation(id - NO_PAD),
+            576..=607 => 0,
+            608..=639 => 1,
+            640..=671 => 2,
+            672..=703 => 3,
+            736..=767 => 4,
+            _ => return UNKNOWN,
+        };
+        WIDE.get(index).map_or(UNKNOWN, |name| Self::named(name))
     }
 
     /// Its name in MySQL.
@@ -394,6 +415,18 @@ mod tests {
             (248, "gb18030"),
             (4, "cp850"),
             (65_000, "unknown"),
+            // Of MariaDB.
+            (1_032, "latin1"),
+            (1_111, "gbk"),
+            (1_122, "eucjpms"),
+            (1_152, "ucs2"),
+            (577, "utf8mb3"),
+            (610, "utf8mb4"),
+            (673, "utf16"),
+            (737, "utf32"),
+            (2_048, "utf8mb3"),
+            (2_304, "utf8mb4"),
+            (3_072, "utf32"),
         ] {
             assert_eq!(Charset::of_collation(id).name(), name, "collation {id}");
         }

@@ -83,6 +83,12 @@ pub enum SourceType {
     Geometry,
     /// `VECTOR`.
     Vector,
+    /// `UUID` of MariaDB.
+    Uuid,
+    /// `INET4` of MariaDB.
+    Inet4,
+    /// `INET6` of MariaDB.
+    Inet6,
 }
 
 impl SourceColumn {
@@ -143,6 +149,8 @@ pub(crate) mod code {
     pub(crate) const TIMESTAMP2: u8 = 17;
     pub(crate) const DATETIME2: u8 = 18;
     pub(crate) const TIME2: u8 = 19;
+    pub(crate) const BLOB_COMPRESSED: u8 = 140;
+    pub(crate) const VARCHAR_COMPRESSED: u8 = 141;
     pub(crate) const VECTOR: u8 = 242;
     pub(crate) const JSON: u8 = 245;
     pub(crate) const NEWDECIMAL: u8 = 246;
@@ -276,6 +284,9 @@ impl fmt::Display for SourceType {
             Self::Json => f.write_str("JSON"),
             Self::Geometry => f.write_str("GEOMETRY"),
             Self::Vector => f.write_str("VECTOR"),
+            Self::Uuid => f.write_str("UUID"),
+            Self::Inet4 => f.write_str("INET4"),
+            Self::Inet6 => f.write_str("INET6"),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod format;
 mod gtid_event;
+mod mariadb;
 mod payload;
 mod rows_event;
 #[cfg(test)]
@@ -14,10 +15,12 @@ mod table_map;
 
 use crate::cursor::Cursor;
 use crate::error::{Error, Result};
+use crate::gtid::GtidSet;
 use crate::reply::parse_error;
 
 pub use format::{FormatDescription, Heartbeat, Rotate};
 pub use gtid_event::GtidEvent;
+pub(crate) use mariadb::{inflate, inflate_exactly};
 pub use payload::{PayloadEvents, TransactionPayload};
 pub use rows_event::{RowsEvent, RowsKind};
 pub use statement::{Query, XaPrepare};
@@ -56,6 +59,15 @@ pub(crate) mod code {
     pub(crate) const TRANSACTION_PAYLOAD: u8 = 40;
     pub(crate) const HEARTBEAT_V2: u8 = 41;
     pub(crate) const TAGGED_GTID: u8 = 42;
+    // Those of MariaDB.
+    pub(crate) const ANNOTATE_ROWS: u8 = 160;
+    pub(crate) const BINLOG_CHECKPOINT: u8 = 161;
+    pub(crate) const MARIADB_GTID: u8 = 162;
+    pub(crate) const GTID_LIST: u8 = 163;
+    pub(crate) const START_ENCRYPTION: u8 = 164;
+    pub(crate) const QUERY_COMPRESSED: u8 = 165;
+    pub(crate) const WRITE_ROWS_COMPRESSED_V1: u8 = 166;
+    pub(crate) const DELETE_ROWS_COMPRESSED: u8 = 171;
 }
 
 pub(crate) const HEADER_BYTES: usize = 19;
@@ -109,8 +121,8 @@ pub enum EventBody<'a> {
     Rotate(Rotate<'a>),
     /// Begins a transaction, with or without a GTID.
     Gtid(GtidEvent),
-    /// The transactions of all files before this one, as [`crate::gtid::GtidSet::decode`] reads them.
-    PreviousGtids(&'a [u8]),
+    /// The transactions of all files before this one.
+    PreviousGtids(PreviousGtids<'a>),
     /// A statement: `BEGIN`, `COMMIT`, DDL, XA commands, or a change in statement format.
     Query(Query<'a>),
     /// The end of a transaction, with its number in the storage engine.
@@ -138,6 +150,23 @@ pub enum EventBody<'a> {
     Stop,
     /// Nothing that matters for rows; the header has the type's number.
     Ignored,
+}
+
+/// The transactions of all files before one: what MySQL and MariaDB write at a file's beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreviousGtids<'a> {
+    bytes: &'a [u8],
+    mariadb: bool,
+}
+
+impl PreviousGtids<'_> {
+    /// Reads the set.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the bytes are none.
+    pub fn set(&self) -> Result<GtidSet> {
+        if self.mariadb { GtidSet::decode_list(self.bytes) } else { GtidSet::decode(self.bytes) }
+    }
 }
 
 /// Whether events carry checksums.
@@ -257,6 +286,10 @@ impl EventReader {
                 Ok(EventBody::Xid(xid))
             }
             code::QUERY => Query::parse(body).map(EventBody::Query),
+            code::MARIADB_GTID => GtidEvent::parse_mariadb(body, header).map(EventBody::Gtid),
+            code::WRITE_ROWS_COMPRESSED_V1..=code::DELETE_ROWS_COMPRESSED => {
+                RowsEvent::parse(header.type_code, body, self.short_table_ids).map(EventBody::Rows)
+            }
             _ => self.parse_rare(header, body),
         }
     }
@@ -265,7 +298,11 @@ impl EventReader {
         match header.type_code {
             code::TAGGED_GTID => GtidEvent::parse_tagged(body).map(EventBody::Gtid),
             code::ROTATE => Rotate::parse(body).map(EventBody::Rotate),
-            code::PREVIOUS_GTIDS => Ok(EventBody::PreviousGtids(body)),
+            code::PREVIOUS_GTIDS | code::GTID_LIST => {
+                let mariadb = header.type_code == code::GTID_LIST;
+                Ok(EventBody::PreviousGtids(PreviousGtids { bytes: body, mariadb }))
+            }
+            code::QUERY_COMPRESSED => Query::parse_compressed(body).map(EventBody::Query),
             code::PARTIAL_UPDATE_ROWS => {
                 let table_id = Cursor::new(body).u48();
                 let table_id = table_id.ok_or_else(|| Error::short("partial rows event"))?;
@@ -286,11 +323,12 @@ impl EventReader {
             | code::IGNORABLE
             | code::ROWS_QUERY
             | code::TRANSACTION_CONTEXT
-            | code::VIEW_CHANGE => Ok(EventBody::Ignored),
-            160..=171 => Err(Error::Unsupported(format!(
-                "the binlog holds an event of type {} of MariaDB, which is not supported",
-                header.type_code
-            ))),
+            | code::VIEW_CHANGE
+            | code::ANNOTATE_ROWS
+            | code::BINLOG_CHECKPOINT => Ok(EventBody::Ignored),
+            // A server that encrypts its files sends their events in the clear, and this one besides. Events that
+            // came encrypted all the same would not have their checksums.
+            code::START_ENCRYPTION => Ok(EventBody::Ignored),
             _ if header.flags & IGNORABLE_FLAG != 0 => Ok(EventBody::Ignored),
             unknown => Err(Error::Unsupported(format!(
                 "the binlog holds an event of the unknown type {unknown}; \

@@ -2,6 +2,9 @@
 //!
 //! Invariant of [`GtidSet`]: the intervals of a source are sorted, do not touch and are not empty, and a
 //! source without intervals is absent; so equal sets compare equal and print equally.
+//!
+//! MariaDB's identifiers are `domain-server-number`. Numbers grow within a domain whatever server writes, so the last
+//! transaction of each domain says all: its set is a list of these, which holds all that came before them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,55 +16,83 @@ use crate::error::{Error, Result};
 const UUID_BYTES: usize = 16;
 const TAG_BYTES: usize = 32;
 
-/// Where transaction numbers come from: a server's UUID and, since MySQL 8.3, an optional tag.
+/// Where transaction numbers come from: a server's UUID and, since MySQL 8.3, an optional tag; or a domain of MariaDB.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GtidSource {
-    uuid: [u8; UUID_BYTES],
-    /// The tag, filled up with zero bytes; all zero if there is none.
-    tag: [u8; TAG_BYTES],
+pub struct GtidSource(Origin);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Origin {
+    Server {
+        uuid: [u8; UUID_BYTES],
+        /// The tag, filled up with zero bytes; all zero if there is none.
+        tag: [u8; TAG_BYTES],
+    },
+    Domain {
+        domain: u32,
+        server: u32,
+    },
 }
 
 impl GtidSource {
     /// The untagged source of a server.
     #[must_use]
     pub const fn new(uuid: [u8; UUID_BYTES]) -> Self {
-        Self { uuid, tag: [0; TAG_BYTES] }
+        Self(Origin::Server { uuid, tag: [0; TAG_BYTES] })
+    }
+
+    /// A domain of MariaDB, and the server that wrote.
+    #[must_use]
+    pub const fn domain(domain: u32, server: u32) -> Self {
+        Self(Origin::Domain { domain, server })
     }
 
     /// The same server's source of a tag; the empty tag is none.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the tag is not 1 to 32 of `a-z`, `_` and digits.
-    pub fn with_tag(mut self, tag: &[u8]) -> Result<Self> {
+    /// [`Error::Malformed`] if the tag is not 1 to 32 of `a-z`, `_` and digits, or the source is a domain.
+    pub fn with_tag(mut self, text: &[u8]) -> Result<Self> {
         let valid = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_';
-        let slot = self.tag.get_mut(..tag.len()).filter(|_| tag.iter().all(valid));
-        let Some(slot) = slot.filter(|_| !tag.first().is_some_and(u8::is_ascii_digit)) else {
+        let slot = match &mut self.0 {
+            Origin::Server { tag, .. } => tag.get_mut(..text.len()),
+            Origin::Domain { .. } => None,
+        };
+        let slot = slot.filter(|_| text.iter().all(valid));
+        let Some(slot) = slot.filter(|_| !text.first().is_some_and(u8::is_ascii_digit)) else {
             return Err(Error::malformed("GTID", "its tag is not 1 to 32 of a-z, 0-9 and _"));
         };
-        slot.copy_from_slice(tag);
+        slot.copy_from_slice(text);
         Ok(self)
     }
 
-    /// The server's UUID.
+    /// The server's UUID; all zero for a domain.
     #[must_use]
     pub const fn uuid(&self) -> &[u8; UUID_BYTES] {
-        &self.uuid
+        match &self.0 {
+            Origin::Server { uuid, .. } => uuid,
+            Origin::Domain { .. } => &[0; UUID_BYTES],
+        }
     }
 
     /// The tag, or an empty string.
     #[must_use]
     pub fn tag(&self) -> &str {
-        let len = self.tag.iter().position(|byte| *byte == 0).unwrap_or(TAG_BYTES);
-        self.tag.get(..len).and_then(|tag| std::str::from_utf8(tag).ok()).unwrap_or_default()
+        let Origin::Server { tag, .. } = &self.0 else { return "" };
+        let len = tag.iter().position(|byte| *byte == 0).unwrap_or(TAG_BYTES);
+        tag.get(..len).and_then(|tag| std::str::from_utf8(tag).ok()).unwrap_or_default()
     }
 }
 
 impl fmt::Display for GtidSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_uuid(f, &self.uuid)?;
-        match self.tag() {
-            "" => Ok(()),
-            tag => write!(f, ":{tag}"),
+        match &self.0 {
+            Origin::Domain { domain, server } => write!(f, "{domain}-{server}"),
+            Origin::Server { uuid, .. } => {
+                write_uuid(f, uuid)?;
+                match self.tag() {
+                    "" => Ok(()),
+                    tag => write!(f, ":{tag}"),
+                }
+            }
         }
     }
 }
@@ -108,7 +139,10 @@ pub struct Gtid {
 
 impl fmt::Display for Gtid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.source, self.number)
+        match self.source.0 {
+            Origin::Server { .. } => write!(f, "{}:{}", self.source, self.number),
+            Origin::Domain { .. } => write!(f, "{}-{}", self.source, self.number),
+        }
     }
 }
 
@@ -121,26 +155,34 @@ pub struct GtidInterval {
     pub last: u64,
 }
 
-/// A set of transactions, as `gtid_executed` holds it.
+/// A set of transactions, as `gtid_executed` of MySQL or `gtid_binlog_pos` of MariaDB holds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GtidSet {
     sources: BTreeMap<GtidSource, Vec<GtidInterval>>,
+    /// The last transaction of each domain of MariaDB: the server that wrote it, and its number.
+    domains: BTreeMap<u32, (u32, u64)>,
 }
 
 impl GtidSet {
     /// The empty set.
     #[must_use]
     pub const fn new() -> Self {
-        Self { sources: BTreeMap::new() }
+        Self { sources: BTreeMap::new(), domains: BTreeMap::new() }
     }
 
     /// Whether it holds no transaction.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sources.is_empty()
+        self.sources.is_empty() && self.domains.is_empty()
     }
 
-    /// The sources in order, each with its intervals.
+    /// Whether it is a set of MariaDB's transactions.
+    #[must_use]
+    pub fn has_domains(&self) -> bool {
+        !self.domains.is_empty()
+    }
+
+    /// The servers' sources in order, each with its intervals.
     pub fn iter(&self) -> impl Iterator<Item = (&GtidSource, &[GtidInterval])> {
         self.sources.iter().map(|(source, intervals)| (source, intervals.as_slice()))
     }
@@ -154,19 +196,28 @@ impl GtidSet {
     /// Whether it holds a transaction.
     #[must_use]
     pub fn contains(&self, gtid: &Gtid) -> bool {
-        holds(self.intervals(&gtid.source), gtid.number, gtid.number)
+        match gtid.source.0 {
+            Origin::Server { .. } => holds(self.intervals(&gtid.source), gtid.number, gtid.number),
+            Origin::Domain { domain, .. } => {
+                self.domains.get(&domain).is_some_and(|(_, last)| gtid.number <= *last)
+            }
+        }
     }
 
     /// Whether it holds every transaction of `other`.
     #[must_use]
     pub fn contains_set(&self, other: &Self) -> bool {
-        other.iter().all(|(source, intervals)| {
-            let own = self.intervals(source);
-            intervals.iter().all(|interval| holds(own, interval.first, interval.last))
-        })
+        let in_domains = other.domains.iter().all(|(domain, (_, number))| {
+            self.domains.get(domain).is_some_and(|(_, last)| number <= last)
+        });
+        in_domains
+            && other.iter().all(|(source, intervals)| {
+                let own = self.intervals(source);
+                intervals.iter().all(|interval| holds(own, interval.first, interval.last))
+            })
     }
 
-    /// Adds a transaction.
+    /// Adds a transaction; one of a domain becomes its last.
     pub fn add(&mut self, gtid: &Gtid) {
         self.add_interval(gtid.source, GtidInterval { first: gtid.number, last: gtid.number });
     }
@@ -174,6 +225,10 @@ impl GtidSet {
     /// Adds numbers of a source. An interval that ends before it begins adds nothing.
     pub fn add_interval(&mut self, source: GtidSource, interval: GtidInterval) {
         if interval.first > interval.last {
+            return;
+        }
+        if let Origin::Domain { domain, server } = source.0 {
+            self.domains.insert(domain, (server, interval.last));
             return;
         }
         let own = self.sources.entry(source).or_default();
@@ -203,10 +258,18 @@ impl GtidSet {
                 self.add_interval(*source, *interval);
             }
         }
+        for (domain, (server, number)) in &other.domains {
+            if self.domains.get(domain).is_none_or(|(_, last)| last < number) {
+                self.domains.insert(*domain, (*server, *number));
+            }
+        }
     }
 
-    /// Removes every transaction of `other`.
+    /// Removes every transaction of `other`. What is left of a domain keeps its end.
     pub fn subtract(&mut self, other: &Self) {
+        self.domains.retain(|domain, (_, last)| {
+            other.domains.get(domain).is_none_or(|(_, removed)| removed < last)
+        });
         for (source, removed) in other.iter() {
             let Some(own) = self.sources.remove(source) else { continue };
             let mut left = own;
@@ -219,8 +282,8 @@ impl GtidSet {
         }
     }
 
-    /// The binary form of `COM_BINLOG_DUMP_GTID`: the tagged form only if a tag occurs, because servers
-    /// before 8.3 do not know it.
+    /// The binary form of `COM_BINLOG_DUMP_GTID`, which MariaDB does not know: the tagged form only if a tag
+    /// occurs, because servers before 8.3 do not know it.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let tagged = self.sources.keys().any(|source| !source.tag().is_empty());
@@ -290,6 +353,29 @@ impl GtidSet {
     }
 }
 
+impl GtidSet {
+    /// Reads the body of MariaDB's `GTID_LIST` event.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the bytes are no list.
+    pub fn decode_list(bytes: &[u8]) -> Result<Self> {
+        let mut cursor = Cursor::new(bytes);
+        Self::decode_entries(&mut cursor).ok_or_else(|| Error::short("GTID list event"))
+    }
+
+    fn decode_entries(cursor: &mut Cursor<'_>) -> Option<Self> {
+        /// The upper bits are flags.
+        const COUNT: u32 = 0x0fff_ffff;
+        let mut set = Self::new();
+        for _ in 0..cursor.u32()? & COUNT {
+            let source = GtidSource::domain(cursor.u32()?, cursor.u32()?);
+            // A domain is listed once for each server, the server that wrote last at the end.
+            set.add(&Gtid { source, number: cursor.u64()? });
+        }
+        Some(set)
+    }
+}
+
 fn holds(intervals: &[GtidInterval], first: u64, last: u64) -> bool {
     let at = intervals.partition_point(|interval| interval.last < first);
     intervals.get(at).is_some_and(|interval| interval.first <= first && last <= interval.last)
@@ -327,6 +413,11 @@ impl fmt::Display for GtidSet {
                 }
             }
         }
+        for (domain, (server, number)) in &self.domains {
+            let comma = if uuid.is_some() { "," } else { "" };
+            write!(f, "{comma}{domain}-{server}-{number}")?;
+            uuid = Some(&[0; UUID_BYTES]);
+        }
         Ok(())
     }
 }
@@ -341,6 +432,10 @@ impl FromStr for GtidSet {
             if entry.is_empty() {
                 continue;
             }
+            if let Some(gtid) = parse_domain(&entry) {
+                set.add(&gtid);
+                continue;
+            }
             let mut parts = entry.split(':');
             let mut source = GtidSource::new(parse_uuid(parts.next().unwrap_or_default())?);
             for part in parts {
@@ -352,14 +447,29 @@ impl FromStr for GtidSet {
                 }
             }
         }
+        if set.has_domains() && !set.sources.is_empty() {
+            return Err(Error::malformed("GTID set", "it mixes GTIDs of MySQL and MariaDB"));
+        }
         Ok(set)
     }
+}
+
+/// `domain-server-number` of MariaDB.
+fn parse_domain(text: &str) -> Option<Gtid> {
+    let mut parts = text.split('-');
+    let (domain, server, number) = (parts.next()?, parts.next()?, parts.next()?);
+    let source = GtidSource::domain(domain.parse().ok()?, server.parse().ok()?);
+    let gtid = Gtid { source, number: number.parse().ok()? };
+    parts.next().is_none().then_some(gtid)
 }
 
 impl FromStr for Gtid {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
+        if let Some(gtid) = parse_domain(text.trim()) {
+            return Ok(gtid);
+        }
         let set: GtidSet = text.parse()?;
         let mut entries = set.iter();
         match (entries.next(), entries.next()) {

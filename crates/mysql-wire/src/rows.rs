@@ -3,6 +3,7 @@
 //! A [`RowsPlan`] is made from a TABLE_MAP and kept by [`PlanCache`] for as long as the TABLE_MAPs of that number
 //! have equal bytes: numbers are used again after a restart of the server, so the number alone proves nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::mem::discriminant;
 
@@ -15,7 +16,7 @@ use crate::decode::{
     BatchBuilder, ColumnPlan, EventType, Value, Wire, ZoneOffset, append_cells, bind, is_null,
 };
 use crate::error::{Error, Result};
-use crate::event::{RowsEvent, RowsKind, TableMap, TableMetadata};
+use crate::event::{RowsEvent, RowsKind, TableMap, TableMetadata, inflate};
 
 /// Which images of an update become rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,7 +97,8 @@ impl RowsPlan {
         images: UpdateImages,
     ) -> Result<usize> {
         let before = builder.row_count();
-        let mut rows = self.rows(event)?;
+        let bytes = row_bytes(event)?;
+        let mut rows = self.rows(event, &bytes)?;
         while !rows.is_empty() {
             match event.kind {
                 RowsKind::Insert => self.append_image(&mut rows, builder, RowKind::Insert)?,
@@ -128,7 +130,8 @@ impl RowsPlan {
         mut keep: impl FnMut(RowKind, &[KeyValue<'_>]) -> bool,
     ) -> Result<usize> {
         let before = builder.row_count();
-        let mut rows = self.rows(event)?;
+        let bytes = row_bytes(event)?;
+        let mut rows = self.rows(event, &bytes)?;
         let mut key = Vec::with_capacity(self.key.len());
         while !rows.is_empty() {
             let (first, second) = match event.kind {
@@ -153,8 +156,8 @@ impl RowsPlan {
     }
 
     /// The rows' bytes, if they are whole rows of this table.
-    fn rows<'a>(&self, event: &RowsEvent<'a>) -> Result<Cursor<'a>> {
-        let rows = Cursor::new(event.rows);
+    fn rows<'a>(&self, event: &RowsEvent<'_>, bytes: &'a [u8]) -> Result<Cursor<'a>> {
+        let rows = Cursor::new(bytes);
         if rows.is_empty() {
             return Ok(rows);
         }
@@ -253,6 +256,14 @@ impl RowsPlan {
     }
 }
 
+/// The rows' bytes, inflated if MariaDB compressed them.
+fn row_bytes<'a>(event: &RowsEvent<'a>) -> Result<Cow<'a, [u8]>> {
+    if event.compressed {
+        return inflate(event.rows, "rows event").map(Cow::Owned);
+    }
+    Ok(Cow::Borrowed(event.rows))
+}
+
 fn key_value<'a>(plan: &ColumnPlan, rows: &mut Cursor<'a>) -> Option<KeyValue<'a>> {
     match plan.wire {
         Wire::Integer(_) | Wire::Year => match plan.read(rows)? {
@@ -278,7 +289,7 @@ fn describe(map: &TableMap<'_>, known: &[SourceColumn]) -> Result<(Vec<SourceCol
     let mut places = Places::default();
     let (mut columns, mut wires) = (Vec::new(), Vec::new());
     for (index, type_code) in map.types.iter().enumerate() {
-        let (wire, event_type) = Wire::of_event(*type_code, &mut types).ok_or_else(|| {
+        let (mut wire, event_type) = Wire::of_event(*type_code, &mut types).ok_or_else(|| {
             let table = map.display_name();
             Error::Unsupported(format!(
                 "table {table} has a column of the unknown type {type_code}"
@@ -291,6 +302,12 @@ fn describe(map: &TableMap<'_>, known: &[SourceColumn]) -> Result<(Vec<SourceCol
             None => None,
         };
         let data_type = data_type(&event_type, &metadata, &mut places, known);
+        if let SourceType::Time { fraction: digits @ 1.. }
+        | SourceType::DateTime { fraction: digits @ 1.. }
+        | SourceType::Timestamp { fraction: digits @ 1.. } = &data_type
+        {
+            wire = wire.with_fraction(*digits);
+        }
         let name = match (named, known) {
             (Some(name), _) => name.clone(),
             (None, Some(known)) if fits(&data_type, &known.data_type) => known.name.clone(),
@@ -357,7 +374,15 @@ fn data_type(
         let assumed = matches!(known, Some(SourceType::Integer { unsigned: true, .. }));
         unsigned = told.unwrap_or(assumed);
     }
-    let fraction = event.fraction;
+    // The older forms of MariaDB (mysql56_temporal_format=OFF) do not tell their fraction.
+    let fraction = match known {
+        Some(
+            SourceType::Time { fraction }
+            | SourceType::DateTime { fraction }
+            | SourceType::Timestamp { fraction },
+        ) if matches!(event.type_code, code::TIME | code::DATETIME | code::TIMESTAMP) => *fraction,
+        _ => event.fraction,
+    };
     match event.type_code {
         code::FLOAT => SourceType::Float,
         code::DOUBLE => SourceType::Double,
@@ -374,14 +399,25 @@ fn data_type(
         code::GEOMETRY => SourceType::Geometry,
         code::VECTOR => SourceType::Vector,
         code::ENUM | code::SET => members(event.type_code, metadata, places, known),
-        code::VARCHAR | code::VAR_STRING | code::STRING | code::TINY_BLOB..=code::BLOB => {
+        code::VARCHAR
+        | code::VAR_STRING
+        | code::STRING
+        | code::TINY_BLOB..=code::BLOB
+        | code::BLOB_COMPRESSED
+        | code::VARCHAR_COMPRESSED => {
             let place = Places::next(&mut places.text);
             let assumed = match known {
                 Some(SourceType::Text(charset)) => *charset,
                 Some(SourceType::Binary { .. } | SourceType::Bytes) => Charset::BINARY,
                 _ => Charset::UTF8,
             };
-            let charset = metadata.text_charsets.get(place).unwrap_or(assumed);
+            let told = metadata.text_charsets.get(place).filter(|charset| charset.is_supported());
+            let charset = told.unwrap_or(assumed);
+            if let (Some(kind), code::STRING) = (known, event.type_code)
+                && matches!(kind, SourceType::Uuid | SourceType::Inet4 | SourceType::Inet6)
+            {
+                return kind.clone();
+            }
             match (charset.is_binary(), event.type_code) {
                 (true, code::STRING) => SourceType::Binary { length: event.max_bytes },
                 (true, _) => SourceType::Bytes,

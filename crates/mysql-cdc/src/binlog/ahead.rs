@@ -81,7 +81,7 @@ impl Ahead {
                 _ => self.to.offset = u64::from(event.header.end_position),
             }
             let EventBody::Query(query) = &event.body else { continue };
-            if query.statement == b"BEGIN" {
+            if query.is_begin() {
                 continue;
             }
             match read_statement(&query.text(), &query.database_text()) {

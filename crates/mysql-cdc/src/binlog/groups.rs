@@ -63,6 +63,8 @@ impl BinlogReader<'_> {
             event_ms: event.immediate_commit_us / 1_000,
             start,
             begun: true,
+            open: event.opens_transaction,
+            xa: event.prepares_xa,
             ..Group::default()
         };
         Ok(())
@@ -151,7 +153,7 @@ impl BinlogReader<'_> {
     }
 
     pub(super) fn query(&mut self, query: &Query<'_>, header: &EventHeader) -> Result<()> {
-        if query.statement == b"BEGIN" {
+        if query.is_begin() {
             self.group.open("BEGIN");
             return Ok(());
         }

@@ -54,7 +54,7 @@ pub(super) fn scan(lane: &Lane, start: &BinlogOffset) -> Result<Prefix> {
         }
         match &event.body {
             EventBody::Gtid(gtid) => samples.add(before, gtid.immediate_commit_us),
-            EventBody::Query(query) if query.statement != b"BEGIN" => {
+            EventBody::Query(query) if !query.is_begin() => {
                 match read_statement(&query.text(), &query.database_text()) {
                     Statement::Tables(statements) => {
                         let names = statements.iter().flat_map(TableStatement::names);

@@ -1,6 +1,8 @@
 //! Servers that go away and come back, and jobs that resume.
 
 use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use shardlake_connector::Phase;
 use shardlake_testkit::{MysqlServer, ServerOptions, or_skip};
@@ -84,15 +86,25 @@ fn an_idle_job_resumes_although_its_tables_never_change() {
     assert_eq!(job.changes, 18_000);
 }
 
+/// Ends a prepared transaction, as soon as the session that prepared it has ended.
+fn decide(server: &MysqlServer, sql: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while let Err(error) = server.execute(sql) {
+        assert!(Instant::now() < deadline, "{sql}: {error:?}");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_prepared_transaction_waits_for_its_decision() {
     let server = or_skip!(MysqlServer::start(ServerOptions::default()));
     fill(&server);
     let mut job = definition(&server).read(None).unwrap();
     job.until_streaming();
-    let session = server.session();
     for (xid, id) in [("commit", 500_001), ("rollback", 500_002), ("late", 500_003)] {
-        session
+        // Its session ends, so that another one may decide.
+        server
+            .session()
             .execute(&format!(
                 "XA START '{xid}'; INSERT INTO shop_1.orders VALUES ({id}, 0, 'xa'); \
                  XA END '{xid}'; XA PREPARE '{xid}'"
@@ -103,14 +115,15 @@ fn a_prepared_transaction_waits_for_its_decision() {
     let row = |id: u32| vec!["shop_1".to_owned(), "orders".to_owned(), id.to_string()];
     job.until(|job| job.rows.contains_key(&row(500_004)));
     assert!(!job.rows.contains_key(&row(500_001)));
-    session.execute("XA COMMIT 'commit'; XA ROLLBACK 'rollback'").unwrap();
+    decide(&server, "XA COMMIT 'commit'");
+    decide(&server, "XA ROLLBACK 'rollback'");
     job.until(|job| job.rows.contains_key(&row(500_001)));
     // The last one is decided after a restart of the job.
     let position: Option<BTreeMap<_, _>> = job.position();
     let rows = job.into_rows();
     let mut job = definition(&server).read(position).unwrap();
     job.rows = rows;
-    session.execute("XA COMMIT 'late'").unwrap();
+    decide(&server, "XA COMMIT 'late'");
     check_equal(&server, &mut job, 2_000_003);
     assert!(job.rows.contains_key(&row(500_003)));
 }

@@ -44,18 +44,18 @@ fn each_mode_starts_at_its_place() {
         let mut job = definition(&server, "earliest-offset").read(None).unwrap();
         assert_eq!(read_to_nine(&server, &mut job), ["1", "9"]);
 
-        let status = server.query("SHOW BINARY LOG STATUS").unwrap().remove(0);
+        let (status, gtids) = server.binlog_status().unwrap();
         server.execute("INSERT INTO start.t VALUES (2)").unwrap();
         let mut job = definition(&server, "specific-offset")
-            .option("scan.startup.specific-offset.file", &status[0])
-            .option("scan.startup.specific-offset.pos", &status[1])
+            .option("scan.startup.specific-offset.file", &status.0)
+            .option("scan.startup.specific-offset.pos", &status.1.to_string())
             .read(None)
             .unwrap();
         assert_eq!(read_to_nine(&server, &mut job), ["2", "9"]);
 
         if gtid {
             let mut job = definition(&server, "specific-offset")
-                .option("scan.startup.specific-offset.gtid-set", &status[4])
+                .option("scan.startup.specific-offset.gtid-set", &gtids)
                 .read(None)
                 .unwrap();
             assert_eq!(read_to_nine(&server, &mut job), ["2", "9"]);

@@ -44,6 +44,9 @@ pub(super) fn parse(column_type: &str, charset: Option<&str>) -> Option<SourceTy
         "set" => SourceType::Set(Some(members(arguments)?)),
         "json" => SourceType::Json,
         "vector" => SourceType::Vector,
+        "uuid" => SourceType::Uuid,
+        "inet4" => SourceType::Inet4,
+        "inet6" => SourceType::Inet6,
         "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
         | "multipolygon" | "geometrycollection" | "geomcollection" => SourceType::Geometry,
         _ => return None,

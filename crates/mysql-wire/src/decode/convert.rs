@@ -8,6 +8,7 @@ use super::plan::ColumnPlan;
 use crate::charset::Charset;
 use crate::column::SourceType;
 use crate::error::Problem;
+use crate::value::address::{Address, write_address};
 use crate::value::decimal::{self, Packing};
 use crate::value::float::{write_f32, write_f64};
 use crate::value::jsonb::write_json;
@@ -46,6 +47,8 @@ pub(crate) enum Value<'a> {
     Members(u64),
     /// Binary JSON.
     Json(&'a [u8]),
+    /// A UUID or an address, without zero bytes at its end.
+    Address(Address, &'a [u8]),
 }
 
 /// Appends a value to its column.
@@ -306,6 +309,9 @@ fn push_text(value: Value<'_>, plan: &ColumnPlan, column: &mut ColumnBuilder) ->
             })?;
         }
         Value::Json(document) => write_json(document, out).ok_or(Problem::Malformed)?,
+        Value::Address(kind, bytes) => {
+            write_address(kind, bytes, out).ok_or(Problem::Malformed)?;
+        }
     }
     runs.end_value()?;
     column.end_value();

@@ -1,5 +1,8 @@
 //! What is done with each column of a source: made once, run for every row.
 
+use std::borrow::Cow;
+
+use flate2::read::{DeflateDecoder, ZlibDecoder};
 use shardlake_change::{Column, LogicalType};
 
 use super::ZoneOffset;
@@ -9,9 +12,12 @@ use super::wire::{Wire, prefixed};
 use crate::column::{SourceColumn, SourceType};
 use crate::cursor::Cursor;
 use crate::error::{Error, Problem, Result};
+use crate::event::inflate_exactly;
+use crate::value::address::Address;
 use crate::value::decimal::Packing;
 use crate::value::temporal::{
-    Moment, read_binary_time, read_old_time, read_time2, read_timestamp2,
+    Moment, read_binary_time, read_fine_time, read_fine_timestamp, read_old_time, read_time2,
+    read_timestamp2,
 };
 
 type Outcome = std::result::Result<(), Problem>;
@@ -137,6 +143,9 @@ fn unsupported(source: &SourceType, wire: Wire, declared: &LogicalType) -> Optio
             (is_bytes || is_text, ": declare it as BYTES")
         }
         SourceType::Geometry | SourceType::Vector => (is_bytes, ": declare it as BYTES"),
+        SourceType::Uuid | SourceType::Inet4 | SourceType::Inet6 => {
+            (is_text, ": declare it as STRING")
+        }
         SourceType::Enum(None) | SourceType::Set(None) if matches!(wire, Wire::Members(_)) => {
             (false, ": its members are unknown, set binlog_row_metadata=FULL")
         }
@@ -232,6 +241,11 @@ impl ColumnPlan {
 
     #[inline(never)]
     fn append_any(&self, cursor: &mut Cursor<'_>, column: &mut ColumnBuilder) -> Outcome {
+        if let Wire::Compressed(bytes) = self.wire {
+            let packed = prefixed(bytes, cursor).ok_or(Problem::Short)?;
+            let plain = inflate_column(packed).ok_or(Problem::Malformed)?;
+            return convert::push(self.read_bytes(&plain), self, column);
+        }
         let value = self.read(cursor).ok_or(Problem::Short)?;
         convert::push(value, self, column)
     }
@@ -264,6 +278,14 @@ impl ColumnPlan {
                 Value::Instant(seconds, micros)
             }
             Wire::OldTimestamp => Value::Instant(i64::from(cursor.u32()?), 0),
+            Wire::FineTimestamp(fraction) => {
+                let (seconds, micros) = read_fine_timestamp(cursor, fraction)?;
+                Value::Instant(seconds, micros)
+            }
+            Wire::FineDateTime(fraction) => {
+                Value::Moment(Moment::read_fine_datetime(cursor, fraction)?)
+            }
+            Wire::FineTime(fraction) => Value::Time(read_fine_time(cursor, fraction)?),
             Wire::Time2(fraction) => Value::Time(read_time2(cursor, fraction)?),
             Wire::OldTime => Value::Time(read_old_time(cursor)?),
             Wire::BinaryTime => Value::Time(read_binary_time(cursor)?),
@@ -285,7 +307,7 @@ impl ColumnPlan {
                     _ => Value::Member(number),
                 }
             }
-            Wire::Prefixed(_) | Wire::Raw(_) | Wire::Counted => {
+            Wire::Prefixed(_) | Wire::Compressed(_) | Wire::Raw(_) | Wire::Counted => {
                 self.read_bytes(self.wire.cell(cursor)?)
             }
         })
@@ -300,8 +322,37 @@ impl ColumnPlan {
             | SourceType::Bytes
             | SourceType::Geometry
             | SourceType::Vector => Value::Bytes(bytes),
+            // Result sets hold their text.
+            _ if matches!(self.wire, Wire::Counted) => Value::Text(bytes),
+            SourceType::Uuid => Value::Address(Address::Uuid, bytes),
+            SourceType::Inet4 => Value::Address(Address::Inet4, bytes),
+            SourceType::Inet6 => Value::Address(Address::Inet6, bytes),
             _ => Value::Text(bytes),
         }
+    }
+}
+
+/// Inflates a cell of a `COMPRESSED` column of MariaDB. Its first byte holds the method in the upper half, then a bit
+/// that says that zlib's frame is missing, then how many bytes the length has, whose highest byte comes first.
+fn inflate_column(packed: &[u8]) -> Option<Cow<'_, [u8]>> {
+    const ZLIB: u8 = 8;
+    let mut cursor = Cursor::new(packed);
+    let Some(head) = cursor.u8() else { return Some(Cow::Borrowed(packed)) };
+    match head >> 4 {
+        0 => Some(Cow::Borrowed(cursor.rest())),
+        ZLIB => {
+            let length = cursor.take(usize::from(head & 7))?;
+            let length =
+                length.iter().fold(0_usize, |length, byte| length << 8 | usize::from(*byte));
+            let stream = cursor.rest();
+            let inflated = if head & 8 == 0 {
+                inflate_exactly(ZlibDecoder::new(stream), length, stream.len())
+            } else {
+                inflate_exactly(DeflateDecoder::new(stream), length, stream.len())
+            };
+            inflated.map(Cow::Owned)
+        }
+        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::column::{SourceType, code, integer_bytes};
 use crate::cursor::Cursor;
 use crate::value::decimal::Packing;
-use crate::value::temporal::fraction_bytes;
+use crate::value::temporal::{FINE_DATETIME_BYTES, FINE_TIME_BYTES, fine_bytes, fraction_bytes};
 
 /// The layout of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,14 @@ pub(crate) enum Wire {
     OldTime,
     OldDateTime,
     OldTimestamp,
+    /// The forms with so many digits of a fraction that MariaDB had before it took over MySQL's.
+    FineTime(u8),
+    FineDateTime(u8),
+    FineTimestamp(u8),
     /// Bytes behind their length in so many bytes.
     Prefixed(u8),
+    /// As [`Self::Prefixed`], and the bytes are compressed as MariaDB does it for single columns.
+    Compressed(u8),
     /// So many bytes.
     Raw(u8),
     /// A little-endian number of so many bytes that names members.
@@ -58,7 +64,20 @@ impl Wire {
             | SourceType::Set(_)
             | SourceType::Json
             | SourceType::Geometry
-            | SourceType::Vector => Self::Counted,
+            | SourceType::Vector
+            | SourceType::Uuid
+            | SourceType::Inet4
+            | SourceType::Inet6 => Self::Counted,
+        }
+    }
+
+    /// The older layouts of times, with a fraction.
+    pub(crate) const fn with_fraction(self, digits: u8) -> Self {
+        match self {
+            Self::OldTime => Self::FineTime(digits),
+            Self::OldDateTime => Self::FineDateTime(digits),
+            Self::OldTimestamp => Self::FineTimestamp(digits),
+            other => other,
         }
     }
 
@@ -103,6 +122,15 @@ impl Wire {
                 let max_bytes = u32::from(metadata.u16()?);
                 (Self::of_length(max_bytes), EventType { max_bytes, ..kind })
             }
+            code::VARCHAR_COMPRESSED => {
+                let max_bytes = u32::from(metadata.u16()?);
+                let prefix = if max_bytes > 255 { 2 } else { 1 };
+                (Self::Compressed(prefix), EventType { max_bytes, ..kind })
+            }
+            code::BLOB_COMPRESSED => {
+                let prefix = metadata.u8().filter(|prefix| (1..=4).contains(prefix))?;
+                plain(Self::Compressed(prefix))
+            }
             code::BIT => {
                 let (bits, bytes) = (metadata.u8()?, metadata.u8()?);
                 let max_bytes = u32::from(bytes) * 8 + u32::from(bits);
@@ -146,11 +174,14 @@ impl Wire {
     pub(crate) fn cell<'a>(self, cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
         let len = match self {
             Self::Integer(bytes) | Self::Raw(bytes) | Self::Members(bytes) => usize::from(bytes),
-            Self::Prefixed(bytes) => return prefixed(bytes, cursor),
+            Self::Prefixed(bytes) | Self::Compressed(bytes) => return prefixed(bytes, cursor),
             Self::Counted => return cursor.lenenc_bytes(),
             Self::Decimal(packing) => usize::from(packing.bytes),
             Self::Year => 1,
             Self::Date | Self::OldTime => 3,
+            Self::FineTime(fraction) => fine_bytes(&FINE_TIME_BYTES, fraction)?,
+            Self::FineDateTime(fraction) => fine_bytes(&FINE_DATETIME_BYTES, fraction)?,
+            Self::FineTimestamp(fraction) => 4 + fraction_bytes(fraction),
             Self::Float | Self::OldTimestamp => 4,
             Self::Double | Self::OldDateTime => 8,
             Self::Time2(fraction) => 3 + fraction_bytes(fraction),

@@ -1,4 +1,4 @@
-//! The event that begins every transaction since MySQL 5.7.
+//! The event that begins every transaction since MySQL 5.7, and in MariaDB.
 
 use crate::cursor::Cursor;
 use crate::error::{Error, Result};
@@ -21,6 +21,10 @@ pub struct GtidEvent {
     pub original_commit_us: u64,
     /// Bytes of the whole transaction in the binlog, this event included; 0 if unknown.
     pub transaction_length: u64,
+    /// It stands for `BEGIN` too: no statement opens the transaction. Only MariaDB writes such.
+    pub opens_transaction: bool,
+    /// With [`Self::opens_transaction`]: it stands for `XA START`.
+    pub prepares_xa: bool,
 }
 
 impl GtidEvent {

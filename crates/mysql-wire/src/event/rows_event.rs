@@ -30,6 +30,8 @@ pub struct RowsEvent<'a> {
     pub(crate) full_images: bool,
     /// The rows' bytes.
     pub(crate) rows: &'a [u8],
+    /// MariaDB has compressed them.
+    pub(crate) compressed: bool,
 }
 
 impl<'a> RowsEvent<'a> {
@@ -43,6 +45,14 @@ impl<'a> RowsEvent<'a> {
 
     #[inline]
     fn parse_fields(type_code: u8, body: &'a [u8], short_table_ids: bool) -> Option<Self> {
+        // The compressed forms of MariaDB are in the order of the plain ones.
+        const COMPRESSED: u8 = code::WRITE_ROWS_COMPRESSED_V1;
+        let compressed = type_code >= COMPRESSED;
+        let type_code = match type_code.checked_sub(COMPRESSED) {
+            Some(index @ 0..=2) => code::WRITE_ROWS_V1 + index,
+            Some(index) => code::WRITE_ROWS + (index - 3),
+            None => type_code,
+        };
         let mut cursor = Cursor::new(body);
         let table_id = if short_table_ids { u64::from(cursor.u32()?) } else { cursor.u48()? };
         let flags = cursor.u16()?;
@@ -73,6 +83,7 @@ impl<'a> RowsEvent<'a> {
             ends_statement,
             full_images,
             rows: cursor.rest(),
+            compressed,
         })
     }
 }

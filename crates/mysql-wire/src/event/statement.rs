@@ -6,9 +6,10 @@ use std::fmt::Write;
 use crate::charset::Charset;
 use crate::cursor::Cursor;
 use crate::error::{Error, Result};
+use crate::event::inflate;
 
 /// A statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query<'a> {
     /// The connection that ran it.
     pub thread_id: u32,
@@ -17,7 +18,7 @@ pub struct Query<'a> {
     /// The connection's default database, in UTF-8.
     pub database: &'a [u8],
     /// The statement, in the character set of [`Self::charset`].
-    pub statement: &'a [u8],
+    pub statement: Cow<'a, [u8]>,
     /// The statement's character set.
     pub charset: Charset,
 }
@@ -27,6 +28,13 @@ impl<'a> Query<'a> {
 
     pub(super) fn parse(body: &'a [u8]) -> Result<Self> {
         Self::parse_fields(body).ok_or_else(|| Error::short("query event"))
+    }
+
+    /// The form of MariaDB in which the statement is compressed.
+    pub(super) fn parse_compressed(body: &'a [u8]) -> Result<Self> {
+        let mut query = Self::parse(body)?;
+        query.statement = Cow::Owned(inflate(&query.statement, "statement")?);
+        Ok(query)
     }
 
     fn parse_fields(body: &'a [u8]) -> Option<Self> {
@@ -40,15 +48,22 @@ impl<'a> Query<'a> {
         let database = cursor.take(database_len)?;
         cursor.u8()?;
         let charset = client_charset(variables).unwrap_or(Charset::UTF8);
-        Some(Self { thread_id, error_code, database, statement: cursor.rest(), charset })
+        let statement = Cow::Borrowed(cursor.rest());
+        Some(Self { thread_id, error_code, database, statement, charset })
+    }
+
+    /// Whether it opens a transaction, as the server itself writes it.
+    #[must_use]
+    pub fn is_begin(&self) -> bool {
+        *self.statement == *b"BEGIN"
     }
 
     /// The statement as text.
     #[must_use]
-    pub fn text(&self) -> Cow<'a, str> {
-        match std::str::from_utf8(self.statement) {
+    pub fn text(&self) -> Cow<'_, str> {
+        match std::str::from_utf8(&self.statement) {
             Ok(text) if self.charset.is_utf8() || text.is_ascii() => Cow::Borrowed(text),
-            _ => Cow::Owned(self.charset.to_text(self.statement)),
+            _ => Cow::Owned(self.charset.to_text(&self.statement)),
         }
     }
 

@@ -1,5 +1,9 @@
 //! Events as a server writes them, damaged ones, and any bytes.
 
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use mysql_common::binlog::EventStreamReader;
 use mysql_common::binlog::consts::BinlogVersion;
 use mysql_common::binlog::events::{EventData, GtidEvent as TheirGtid};
@@ -25,7 +29,7 @@ fn describe(body: &EventBody<'_>) -> String {
             Some(gtid) => format!("gtid {gtid}"),
             None => "anonymous".into(),
         },
-        EventBody::PreviousGtids(bytes) => format!("previous {}", GtidSet::decode(bytes).unwrap()),
+        EventBody::PreviousGtids(previous) => format!("previous {}", previous.set().unwrap()),
         EventBody::Query(query) => {
             format!("query {} {} {}", query.database_text(), query.charset.name(), query.text())
         }
@@ -71,6 +75,53 @@ fn query(database: &str, variables: &[u8], sql: &[u8]) -> Vec<u8> {
     body
 }
 
+/// `bytes` as MariaDB compresses them, with the length that is said.
+fn deflated(bytes: &[u8], length: u8) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(vec![0x81, length], Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The events that only MariaDB writes.
+fn write_mariadb(scribe: &mut Scribe) {
+    let sql = b"create table t (i int)";
+    scribe.write(code::ANNOTATE_ROWS, b"INSERT");
+    let list = [&1_u32.to_le_bytes()[..], &[0; 4], &1_u32.to_le_bytes(), &7_u64.to_le_bytes()];
+    scribe.write(code::GTID_LIST, &list.concat());
+    let gtid =
+        |number: u64, rest: &[u8]| [&number.to_le_bytes()[..], &4_u32.to_le_bytes(), rest].concat();
+    scribe.write(code::MARIADB_GTID, &gtid(9, &[0x29, 0, 0, 0, 0, 0, 0]));
+    scribe.write(code::MARIADB_GTID, &gtid(10, &[0x0e, 1, 0, 0, 0, 0, 0, 0, 0]));
+    scribe.write(code::QUERY_COMPRESSED, &query("shop", &[], &deflated(sql, 22)));
+    scribe.write(code::WRITE_ROWS_COMPRESSED_V1 + 1, &rows(code::UPDATE_ROWS_V1, 5, 2, &[]));
+    scribe.write(code::DELETE_ROWS_COMPRESSED, &rows(code::DELETE_ROWS, 5, 2, &[]));
+    scribe.write(code::QUERY_COMPRESSED, &query("shop", &[], &deflated(sql, 21)));
+    scribe.write(code::QUERY_COMPRESSED, &query("shop", &[], &[0x91, 0]));
+}
+
+#[test]
+fn transactions_of_mariadb_open_themselves() {
+    let mut scribe = Scribe::new(true);
+    let body = |flags: u8| [&[9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, flags][..], &[0; 6]].concat();
+    for (flags, opens, prepares) in
+        [(0x0c, true, false), (0x29, false, false), (0x4c, true, true), (0x8d, false, false)]
+    {
+        scribe.write(code::MARIADB_GTID, &body(flags));
+        let packets = scribe.packets();
+        let mut reader = EventReader::new();
+        reader.read(&packets[0]).unwrap();
+        let event = reader.read(packets.last().unwrap()).unwrap().unwrap();
+        let EventBody::Gtid(gtid) = event.body else { panic!("no GTID") };
+        assert_eq!((gtid.opens_transaction, gtid.prepares_xa), (opens, prepares), "{flags:x}");
+    }
+}
+
+#[test]
+fn a_small_stream_cannot_claim_to_be_a_large_one() {
+    let claim = [&[0x84, 0x7f, 0xff, 0xff, 0xff][..], &deflated(&[0; 9_999], 0)[2..]].concat();
+    inflate(&claim, "statement").unwrap_err();
+}
+
 #[test]
 fn events_are_read_by_type() {
     let gtid: Gtid = "3e11fa47-71ca-11e1-9e33-c80aa9429562:9".parse().unwrap();
@@ -100,7 +151,7 @@ fn events_are_read_by_type() {
         scribe.write(code::ROTATE, &[&4_u64.to_le_bytes()[..], b"binlog.000008"].concat());
         scribe.write_flagged(99, IGNORABLE_FLAG, b"");
         scribe.write(99, b"");
-        scribe.write(166, b"");
+        write_mariadb(&mut scribe);
         let read = read(&scribe).join("\n");
         let read = read.replace("9.7.4 true", "9.7.4").replace("9.7.4 false", "9.7.4");
         // The dump thread's position of the first heartbeat is its end position.
@@ -127,7 +178,15 @@ fn events_are_read_by_type() {
             rotate binlog.000008:4
             ignored
             the binlog holds an event of the unknown type 99; rows might be lost if it were passed over
-            the binlog holds an event of type 166 of MariaDB, which is not supported
+            ignored
+            previous 0-1-7
+            gtid 4-1-9
+            gtid 4-1-10
+            query shop utf8mb4 create table t (i int)
+            rows 5 Update
+            rows 5 Delete
+            malformed statement: its compressed bytes are damaged
+            a statement is compressed with algorithm 1, which is unknown
             ");
         }
     }
@@ -294,7 +353,7 @@ fn table_maps_equal_those_of_mysql_common() {
 proptest! {
     #[test]
     fn any_bytes_are_an_event_or_an_error(
-        type_code in 0_u8..45,
+        type_code in prop_oneof![0_u8..45, 160_u8..172],
         body in prop::collection::vec(any::<u8>(), 0..120),
         known: bool,
     ) {

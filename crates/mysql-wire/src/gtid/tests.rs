@@ -62,6 +62,47 @@ fn binary_form_survives_with_and_without_tags() {
     }
 }
 
+#[test]
+fn a_position_of_mariadb_holds_what_came_before_it() {
+    let position = set("1-7-9, 0-1-100");
+    assert_eq!(position.to_string(), "0-1-100,1-7-9");
+    let gtid = |text: &str| text.parse::<Gtid>().unwrap();
+    for (text, expected) in [
+        ("0-1-100", true),
+        ("0-2-7", true),
+        ("0-1-101", false),
+        ("1-7-10", false),
+        ("2-1-1", false),
+    ] {
+        assert_eq!(gtid(text).to_string(), text);
+        assert_eq!(position.contains(&gtid(text)), expected, "{text}");
+    }
+    let mut later = position.clone();
+    later.add(&gtid("0-2-101"));
+    assert_eq!(later.to_string(), "0-2-101,1-7-9");
+    assert!(later.contains_set(&position) && !position.contains_set(&later));
+    let mut union = position.clone();
+    union.union(&later);
+    assert_eq!(union, later);
+    union.subtract(&position);
+    assert_eq!(union.to_string(), "0-2-101");
+    format!("{A}:1,0-1-1").parse::<GtidSet>().unwrap_err();
+    assert!(gtid("0-1-1").source.with_tag(b"t").is_err());
+}
+
+#[test]
+fn a_list_of_mariadb_names_the_last_transaction_of_each_domain() {
+    let mut list = (3_u32 | 1 << 28).to_le_bytes().to_vec();
+    for (domain, server, number) in [(0_u32, 2_u32, 5_u64), (0, 1, 9), (4, 1, 1)] {
+        list.extend(domain.to_le_bytes());
+        list.extend(server.to_le_bytes());
+        list.extend(number.to_le_bytes());
+    }
+    assert_eq!(GtidSet::decode_list(&list).unwrap().to_string(), "0-1-9,4-1-1");
+    list.truncate(30);
+    GtidSet::decode_list(&list).unwrap_err();
+}
+
 fn numbers(set: &GtidSet) -> BTreeSet<u64> {
     set.iter().flat_map(|(_, list)| list.iter().flat_map(|i| i.first..=i.last)).collect()
 }
@@ -102,5 +143,6 @@ proptest! {
     #[test]
     fn any_bytes_are_a_set_or_an_error(bytes: Vec<u8>) {
         drop(GtidSet::decode(&bytes));
+        drop(GtidSet::decode_list(&bytes));
     }
 }

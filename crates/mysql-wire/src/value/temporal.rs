@@ -118,6 +118,24 @@ impl Moment {
         })
     }
 
+    /// `DATETIME(fraction)` of MariaDB with `mysql56_temporal_format=OFF`: one number of mixed radix.
+    pub(crate) fn read_fine_datetime(cursor: &mut Cursor<'_>, fraction: u8) -> Option<Self> {
+        let number = read_fine(cursor, &FINE_DATETIME_BYTES, fraction)?;
+        let (number, micros) = split_fraction(number, fraction)?;
+        let small = |number: u64| u8::try_from(number).ok();
+        let (days, of_day) = (number / 86_400, number % 86_400);
+        let months = days / 32;
+        Some(Self {
+            year: u16::try_from(months / 13).ok()?,
+            month: small(months % 13)?,
+            day: small(days % 32)?,
+            hour: small(of_day / 3_600)?,
+            minute: small(of_day / 60 % 60)?,
+            second: small(of_day % 60)?,
+            micros,
+        })
+    }
+
     /// `DATE` of a row event.
     #[inline]
     pub(crate) fn read_date(cursor: &mut Cursor<'_>) -> Option<Self> {
@@ -183,6 +201,47 @@ pub(crate) fn read_old_time(cursor: &mut Cursor<'_>) -> Option<i64> {
     let size = number.abs();
     let total = (size / 10_000 * 3_600 + size / 100 % 100 * 60 + size % 100) * MICROS;
     Some(if number < 0 { -total } else { total })
+}
+
+/// How many bytes MariaDB's older forms take, by the digits of the fraction.
+pub(crate) const FINE_DATETIME_BYTES: [usize; 7] = [8, 6, 6, 7, 7, 7, 8];
+/// The same for `TIME`.
+pub(crate) const FINE_TIME_BYTES: [usize; 7] = [3, 4, 4, 5, 5, 5, 6];
+
+pub(crate) fn fine_bytes(table: &[usize; 7], fraction: u8) -> Option<usize> {
+    table.get(usize::from(fraction)).copied()
+}
+
+/// A number with its highest byte first.
+fn read_fine(cursor: &mut Cursor<'_>, table: &[usize; 7], fraction: u8) -> Option<u64> {
+    let raw = cursor.take(fine_bytes(table, fraction)?)?;
+    Some(raw.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+}
+
+/// A number in units of its fraction as whole seconds and microseconds.
+fn split_fraction(number: u64, fraction: u8) -> Option<(u64, u32)> {
+    let unit = 10_u64.checked_pow(u32::from(fraction))?;
+    let micros = number % unit * 10_u64.checked_pow(6_u32.checked_sub(u32::from(fraction))?)?;
+    Some((number / unit, u32::try_from(micros).ok()?))
+}
+
+/// Seconds and microseconds since 1970 of `TIMESTAMP(fraction)` of MariaDB with `mysql56_temporal_format=OFF`.
+pub(crate) fn read_fine_timestamp(cursor: &mut Cursor<'_>, fraction: u8) -> Option<(i64, u32)> {
+    let seconds = u32::from_be_bytes(cursor.array()?);
+    let raw = cursor.take(fraction_bytes(fraction))?;
+    let units = raw.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let (_, micros) = split_fraction(units, fraction)?;
+    Some((i64::from(seconds), micros))
+}
+
+/// Microseconds of `TIME(fraction)` of MariaDB with `mysql56_temporal_format=OFF`: a number that is shifted by the
+/// greatest time, so that none is negative.
+pub(crate) fn read_fine_time(cursor: &mut Cursor<'_>, fraction: u8) -> Option<i64> {
+    const SHIFT_SECONDS: i64 = 838 * 3_600 + 59 * 60 + 60;
+    let number = i64::try_from(read_fine(cursor, &FINE_TIME_BYTES, fraction)?).ok()?;
+    let unit = 10_i64.checked_pow(u32::from(fraction))?;
+    let shifted = number - SHIFT_SECONDS * unit;
+    Some(shifted * 10_i64.checked_pow(6_u32.checked_sub(u32::from(fraction))?)?)
 }
 
 /// Microseconds of a `TIME` of the binary protocol.

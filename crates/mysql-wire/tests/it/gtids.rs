@@ -18,7 +18,7 @@ fn collect<'a>(gtids: &'a mut GtidSet, previous: &'a mut GtidSet) -> impl FnMut(
             assert!(event.transaction_length > 0 && event.original_commit_us > 0);
             gtids.add(&event.gtid.unwrap());
         }
-        EventBody::PreviousGtids(bytes) => *previous = GtidSet::decode(bytes).unwrap(),
+        EventBody::PreviousGtids(set) => *previous = set.set().unwrap(),
         _ => {}
     }
 }
