@@ -4,6 +4,7 @@
 //! `executed` the transactions up to there. A boundary carries exactly these, and is only sent when the
 //! rows of all these transactions, and no others, have been sent.
 
+mod adding;
 mod ahead;
 mod groups;
 mod lag;
@@ -37,6 +38,7 @@ pub(crate) use ahead::{Ahead, Outlook};
 pub(crate) use prepared::Prepared;
 pub(crate) use tables::Target;
 
+use adding::Added;
 use groups::Group;
 use tables::{Tables, TablesStart};
 
@@ -110,6 +112,8 @@ struct Report {
     /// When the first of these rows came.
     since: Instant,
     last_boundary: Instant,
+    /// When a chunk of an added table was read last.
+    last_chunk: Instant,
     /// When the distance to the end of the binlog was measured last.
     measured: Instant,
     /// When the last transaction was written.
@@ -128,6 +132,8 @@ struct BinlogReader<'a> {
     ended: BinlogOffset,
     executed: Option<GtidSet>,
     group: Group,
+    /// The table whose existing rows are being read beside the binlog.
+    added: Option<Added>,
     report: Report,
     /// How often the position alone is told, if at all.
     position_interval: Option<Duration>,
@@ -178,11 +184,13 @@ impl<'a> BinlogReader<'a> {
             ended,
             executed,
             group: Group::default(),
+            added: None,
             report: Report {
                 moved: false,
                 rows: false,
                 since: now,
                 last_boundary: now,
+                last_chunk: now,
                 measured: now,
                 event_time_ms: None,
             },
@@ -322,6 +330,7 @@ impl<'a> BinlogReader<'a> {
         {
             self.tell()?;
         }
+        self.read_added(has_buffered)?;
         Ok(false)
     }
 

@@ -155,6 +155,8 @@ pub(crate) struct TableReader<'a> {
     shared: &'a Shared,
     /// The statement up to its condition.
     select: String,
+    /// What stands behind the condition.
+    suffix: &'static str,
     builder: BatchBuilder,
     zone: ZoneOffset,
 }
@@ -187,7 +189,12 @@ impl<'a> TableReader<'a> {
             table.quoted()
         );
         let builder = new_builder(declared)?;
-        Ok(Self { table: Arc::clone(table), shared, select, builder, zone })
+        Ok(Self { table: Arc::clone(table), shared, select, suffix: "", builder, zone })
+    }
+
+    /// Waits for the locks of transactions that have not ended, so that all that are in the binlog are seen.
+    pub(crate) const fn lock_rows(&mut self) {
+        self.suffix = " LOCK IN SHARE MODE";
     }
 
     /// The table.
@@ -203,7 +210,7 @@ impl<'a> TableReader<'a> {
         rows: &mut RowBuffer,
     ) -> Result<()> {
         let (column, kind) = self.table.chunk_key()?;
-        let sql = format!("{}{}", self.select, condition(column, kind, keys));
+        let sql = format!("{}{}{}", self.select, condition(column, kind, keys), self.suffix);
         let server = connection.server().to_owned();
         let id = Arc::clone(&self.table.id);
         let failed = |error| unreadable(&server, &id, error);

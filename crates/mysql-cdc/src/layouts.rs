@@ -72,7 +72,6 @@ impl Layouts {
     }
 
     /// The tables that are known to exist.
-    #[cfg(test)]
     pub(crate) fn tables(&self) -> impl Iterator<Item = (&TableId, Option<&Arc<Layout>>)> {
         self.tables.iter().map(|(table, layout)| (table, layout.as_ref()))
     }

@@ -181,14 +181,26 @@ pub(crate) static OPTIONS: &[OptionSpec] = &[
         Boolean,
         "Always false: a large last chunk is kept on disk.",
     ),
-    OptionSpec::new("scan.newly-added-table.enabled", Boolean, "Not supported yet."),
-    OptionSpec::new("scan.parse.online.schema.changes.enabled", Boolean, "Not supported yet."),
+    NEWLY_ADDED,
+    OptionSpec::new(
+        "scan.parse.online.schema.changes.enabled",
+        Boolean,
+        "Not needed: changes by gh-ost and pt-online-schema-change are always followed.",
+    ),
     OptionSpec::new("use.legacy.json.format", Boolean, "Always false: JSON is as MySQL prints it."),
     OptionSpec::new("chunk-meta.group.size", Text, "Not needed."),
     OptionSpec::new("split-key.even-distribution.factor.upper-bound", Float, "Old spelling."),
     OptionSpec::new("split-key.even-distribution.factor.lower-bound", Float, "Old spelling."),
     OptionSpec::new("debezium.*", Text, "Not supported: there is no Debezium here."),
 ];
+
+pub(crate) const NEWLY_ADDED: OptionSpec = OptionSpec::new(
+    "scan.newly-added-table.enabled",
+    Boolean,
+    "Whether a job that starts again reads the existing rows of tables that match since. The expressions may \
+     then be changed between two starts. Tables that come while the job runs are read in any case.",
+)
+.default_value("false");
 
 /// An option that is refused unless it has the one value that describes what happens anyway.
 struct Refused {
@@ -233,16 +245,6 @@ const REFUSED: &[Refused] = &[
         key: "scan.incremental.snapshot.unbounded-chunk-first.enabled",
         accepted: Some("false"),
         advice: "a large last chunk is kept on disk instead of in memory: remove the option",
-    },
-    Refused {
-        key: "scan.newly-added-table.enabled",
-        accepted: Some("false"),
-        advice: "a new table is read from the binlog from its creation on: remove the option",
-    },
-    Refused {
-        key: "scan.parse.online.schema.changes.enabled",
-        accepted: Some("false"),
-        advice: "changes made by gh-ost and pt-osc are not followed yet: remove the option",
     },
     Refused {
         key: "use.legacy.json.format",
@@ -329,6 +331,8 @@ pub(crate) struct SourceOptions {
     pub(crate) reader_count: usize,
     pub(crate) heartbeat_interval_ms: u64,
     pub(crate) append_only: bool,
+    /// Whether tables that match since the last start are read.
+    pub(crate) newly_added: bool,
     pub(crate) factor_lower: f64,
     pub(crate) factor_upper: f64,
     pub(crate) jdbc: JdbcProperties,
@@ -363,6 +367,7 @@ impl SourceOptions {
             reader_count: reader_count(options)?,
             heartbeat_interval_ms: options.duration_ms(&HEARTBEAT_INTERVAL)?.unwrap_or(30_000),
             append_only: options.boolean(&APPEND_ONLY)?,
+            newly_added: options.boolean(&NEWLY_ADDED)?,
             factor_lower,
             factor_upper,
             jdbc: JdbcProperties::parse(options)?,

@@ -270,6 +270,10 @@ pub(crate) struct LanePosition {
     /// Tables that could not be read on, and why; their changes are passed over.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) stopped: BTreeMap<String, BTreeMap<String, String>>,
+    /// Tables whose existing rows are being read beside the binlog, and the key from which they are still to be
+    /// read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) adding: BTreeMap<String, BTreeMap<String, Option<String>>>,
 }
 
 impl LanePosition {
@@ -283,6 +287,7 @@ impl LanePosition {
             prepared: BTreeMap::new(),
             columns: None,
             stopped: BTreeMap::new(),
+            adding: BTreeMap::new(),
         }
     }
 
@@ -306,6 +311,38 @@ impl LanePosition {
                  ({reason}): start the job under a new 'pipeline.name' and into a new table"
             ))
         })
+    }
+
+    /// The existing rows of a table are to be read.
+    pub(crate) fn add_table(&mut self, table: &TableId) {
+        let tables = self.adding.entry(table.database.clone()).or_default();
+        tables.insert(table.table.clone(), None);
+    }
+
+    /// The next table whose existing rows are to be read, and from which key on.
+    pub(crate) fn next_added(&self) -> Option<(TableId, Option<String>)> {
+        let (database, tables) = self.adding.iter().next()?;
+        let (table, from) = tables.iter().next()?;
+        Some((TableId::new(database.clone(), table.clone()), from.clone()))
+    }
+
+    /// The existing rows of a table have been read up to a key.
+    pub(crate) fn added_up_to(&mut self, table: &TableId, key: String) {
+        if let Some(from) =
+            self.adding.get_mut(&table.database).and_then(|tables| tables.get_mut(&table.table))
+        {
+            *from = Some(key);
+        }
+    }
+
+    /// No more existing rows of a table are to be read.
+    pub(crate) fn end_added(&mut self, table: &TableId) {
+        if let Some(tables) = self.adding.get_mut(&table.database) {
+            tables.remove(&table.table);
+            if tables.is_empty() {
+                self.adding.remove(&table.database);
+            }
+        }
     }
 
     /// Why a table could not be read on, if it could not.
@@ -333,8 +370,11 @@ impl LanePosition {
     }
 
     /// Whether existing rows are being read or caught up with.
-    pub(crate) const fn phase(&self) -> Phase {
-        if self.snapshot.is_some() { Phase::Snapshot } else { Phase::Streaming }
+    pub(crate) fn phase(&self) -> Phase {
+        match &self.snapshot {
+            None if self.adding.is_empty() => Phase::Streaming,
+            None | Some(_) => Phase::Snapshot,
+        }
     }
 
     /// The stored form.

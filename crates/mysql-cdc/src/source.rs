@@ -67,6 +67,10 @@ impl Source for MysqlSource {
     }
 
     fn fingerprint(&self) -> String {
+        // Tables may be added where that is wished.
+        if self.options.newly_added {
+            return "mysql-cdc scan.newly-added-table.enabled".to_owned();
+        }
         // Servers may be added; those that a stored position knows must stay, see `start`.
         format!(
             "mysql-cdc database-name={} table-name={}",

@@ -160,6 +160,7 @@ pub(crate) fn begin(
     let lane = connection.server().to_owned();
     if let Some(mut position) = stored {
         reconcile(&mut position, facts, &lane)?;
+        read_anew(shared, &mut position, connection)?;
         let unread = position.snapshot.as_ref().is_some_and(|snapshot| !snapshot.complete);
         if unread {
             return Ok(Beginning::new(position, find_tables(shared, connection)?));
@@ -194,6 +195,41 @@ impl Beginning {
         let names = tables.iter().map(|table| Arc::clone(&table.id)).collect();
         Self { position, tables, names }
     }
+}
+
+/// Has tables read that match since the job ran last, and anew those that could not be read on.
+fn read_anew(
+    shared: &Shared,
+    position: &mut LanePosition,
+    connection: &mut Connection,
+) -> Result<()> {
+    if !shared.options.startup.reads_existing_rows() {
+        return Ok(());
+    }
+    for table in position.stopped_tables().collect::<Vec<_>>() {
+        tracing::info!(table = %table, "a table that could not be read on is read anew");
+        position.add_table(&table);
+    }
+    position.stopped.clear();
+    if !shared.options.newly_added {
+        return Ok(());
+    }
+    if position.columns.is_none() {
+        tracing::warn!(
+            server = connection.server(),
+            "the stored position does not say which tables it is about: no table is taken for a new one"
+        );
+        return Ok(());
+    }
+    let known = position.layouts(connection.server())?;
+    for table in matching_tables(connection, &shared.matcher)? {
+        let in_snapshot = position.snapshot.as_ref().is_some_and(|all| !all.complete);
+        if !known.contains(&table.id) && !in_snapshot {
+            tracing::info!(table = %table.id, "a table matches since the job ran last");
+            position.add_table(&table.id);
+        }
+    }
+    Ok(())
 }
 
 /// Finds all tables and a place of the binlog at which they have the columns that were found.

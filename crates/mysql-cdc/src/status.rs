@@ -125,6 +125,12 @@ impl StatusBoard {
         }
     }
 
+    /// A change of the table was passed over by policy.
+    pub(crate) fn passed_over(&self, table: &TableId) {
+        let mut board = self.board.lock();
+        board.table(&Arc::new(table.clone())).errors_skipped += 1;
+    }
+
     /// The table cannot be read on.
     pub(crate) fn table_failed(&self, table: &TableId) {
         let mut board = self.board.lock();

@@ -1,5 +1,6 @@
 //! Groups of events: a transaction, or a statement that is its own transaction.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use shardlake_change::TableId;
@@ -10,6 +11,7 @@ use super::tables::table_of;
 use super::{BinlogReader, sender};
 use crate::ddl::{Statement, TableChange, TableStatement, read_statement};
 use crate::error::{Error, Result};
+use crate::matching::original_of;
 use crate::position::BinlogOffset;
 
 /// The group that is being read.
@@ -50,6 +52,12 @@ impl Group {
     pub(super) const fn is_begun(&self) -> bool {
         self.begun || self.open
     }
+}
+
+/// Whether a table has a name that gh-ost or pt-online-schema-change gives to a table beside the other one.
+fn is_shadow(table: &TableId, original: &TableId) -> bool {
+    table.database == original.database
+        && original_of(&table.table) == Some(original.table.as_str())
 }
 
 impl BinlogReader<'_> {
@@ -179,8 +187,10 @@ impl BinlogReader<'_> {
             }
             Statement::Tables(statements) => self.follow_statements(statements)?,
             Statement::DropDatabase(database) => {
-                if self.tables.is_matched_database(&database)? {
-                    self.warn_of_lost_rows(&TableChange::Dropped, &format!("{database}.*"));
+                for table in self.tables.of_database(&database) {
+                    if self.tables.is_matched(&table)? {
+                        self.leave(&table, &TableChange::Dropped)?;
+                    }
                 }
                 self.tables.drop_database(&database);
             }
@@ -195,19 +205,76 @@ impl BinlogReader<'_> {
         if self.is_before_known_columns() {
             return Ok(());
         }
-        for mut statement in statements {
-            if self.tables.is_lower_case() {
-                statement.lower_case();
+        let mut statements = statements;
+        if self.tables.is_lower_case() {
+            statements.iter_mut().for_each(TableStatement::lower_case);
+        }
+        let continued = self.continued_tables(&statements);
+        for statement in &statements {
+            let TableStatement { table, change } = statement;
+            if self.tables.is_matched(table)? {
+                self.leave(table, change)?;
             }
-            if self.tables.is_matched(&statement.table)? {
-                self.warn_of_lost_rows(&statement.change, &statement.table.to_string());
-                if matches!(statement.change, TableChange::Altered(_)) {
-                    self.lane.status.columns_changed(&statement.table);
-                }
+            self.tables.follow(statement)?;
+            let new = match change {
+                TableChange::Renamed(to) => Some(to),
+                TableChange::Created { .. } => Some(table),
+                TableChange::Altered(_) | TableChange::Truncated | TableChange::Dropped => None,
+            };
+            if let Some(new) = new
+                && self.tables.is_matched(new)?
+            {
+                self.lane.shared.fleet.claim(self.lane.target.lane(), [new])?;
             }
-            self.tables.follow(&statement)?;
+            if let TableChange::Renamed(to) = change
+                && self.tables.is_matched(to)?
+                && !continued.contains(to)
+            {
+                self.add_table(to);
+            }
         }
         Ok(())
+    }
+
+    /// Tables that another one takes the place of which gh-ost or pt-online-schema-change has filled with the same
+    /// rows: nothing of them has to be read.
+    fn continued_tables(&self, statements: &[TableStatement]) -> BTreeSet<TableId> {
+        let renames = statements.iter().filter_map(|statement| match &statement.change {
+            TableChange::Renamed(to) => Some((&statement.table, to)),
+            TableChange::Created { .. }
+            | TableChange::Altered(_)
+            | TableChange::Truncated
+            | TableChange::Dropped => None,
+        });
+        let moves_away = |table: &TableId| {
+            renames.clone().any(|(from, to)| from == table && is_shadow(to, table))
+        };
+        let takes_place = renames.clone().filter(|(from, to)| {
+            is_shadow(from, to)
+                && (moves_away(to) || self.tables.contains(to) || self.tables.was_parked(to))
+        });
+        takes_place.map(|(_, to)| to.clone()).collect()
+    }
+
+    /// What becomes of the rows of a table that is read when this happens to it.
+    fn leave(&mut self, table: &TableId, change: &TableChange) -> Result<()> {
+        match change {
+            TableChange::Created { .. } => Ok(()),
+            TableChange::Altered(_) => {
+                self.lane.status.columns_changed(table);
+                Ok(())
+            }
+            // It waits under this name until the one that replaces it has its name.
+            TableChange::Renamed(to) if is_shadow(to, table) => self.end_added(table),
+            TableChange::Renamed(_) | TableChange::Dropped => {
+                self.warn_of_kept_rows(change, table);
+                self.end_added(table)
+            }
+            TableChange::Truncated => {
+                self.warn_of_kept_rows(change, table);
+                Ok(())
+            }
+        }
     }
 
     /// Without GTIDs reading begins some time before the place at which the columns were read.
@@ -219,7 +286,7 @@ impl BinlogReader<'_> {
     }
 
     /// One table cannot be read on: the others go on without it.
-    fn stop_table(&mut self, table: &TableId, message: String) {
+    pub(super) fn stop_table(&mut self, table: &TableId, message: String) {
         let server = self.lane.target.lane();
         tracing::error!(server, table = %table, error = message, "a table cannot be read on");
         self.lane.status.table_failed(table);
@@ -227,15 +294,16 @@ impl BinlogReader<'_> {
         self.report.moved = true;
     }
 
-    fn warn_of_lost_rows(&self, change: &TableChange, table: &str) {
+    /// Rows vanished from a table without row events. They stay in the sink.
+    fn warn_of_kept_rows(&self, change: &TableChange, table: &TableId) {
         let what = match change {
-            TableChange::Created { .. } | TableChange::Altered(_) | TableChange::Renamed(_) => {
-                return;
-            }
+            TableChange::Created { .. } | TableChange::Altered(_) => return,
+            TableChange::Renamed(_) => "a table was renamed, its rows stay under its former name",
             TableChange::Truncated => "a table was truncated, its rows stay in the sink",
             TableChange::Dropped => "a table was dropped, its rows stay in the sink",
         };
-        tracing::warn!(server = self.lane.target.lane(), table, "{what}");
+        self.lane.status.passed_over(table);
+        tracing::warn!(server = self.lane.target.lane(), table = %table, "{what}");
     }
 
     pub(super) fn refuse_statement(&self, table: &str) -> Error {

@@ -20,6 +20,7 @@ use crate::discovery;
 use crate::error::{Error, Result};
 use crate::lane::Shared;
 use crate::layouts::Layouts;
+use crate::matching::original_of;
 use crate::position::BinlogOffset;
 use crate::socket::StopCheck;
 
@@ -182,10 +183,25 @@ impl Tables {
         self.shared.matcher.matches(id).map_err(|error| Error::job(error.report()))
     }
 
-    /// Whether the source reads tables of the database.
-    pub(super) fn is_matched_database(&self, database: &str) -> Result<bool> {
-        let matched = self.shared.matcher.matches_database(database);
-        matched.map_err(|error| Error::job(error.report()))
+    /// Whether the table is known to exist.
+    pub(super) fn contains(&self, id: &TableId) -> bool {
+        self.layouts.contains(id)
+    }
+
+    /// Whether the table has been put aside for one that replaces it.
+    pub(super) fn was_parked(&self, id: &TableId) -> bool {
+        let parked = |table: &TableId| {
+            table.database == id.database
+                && original_of(&table.table) == Some(id.table.as_str())
+                && (table.table.ends_with("_del") || table.table.ends_with("_old"))
+        };
+        self.layouts.tables().any(|(table, _)| parked(table))
+    }
+
+    /// The tables of a database that are known to exist.
+    pub(super) fn of_database(&self, database: &str) -> Vec<TableId> {
+        let tables = self.layouts.tables().map(|(table, _)| table);
+        tables.filter(|table| table.database == database).cloned().collect()
     }
 
     /// Whether the server writes the names of tables in lower case.

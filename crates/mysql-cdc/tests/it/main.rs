@@ -13,6 +13,8 @@ mod restart;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]
+mod shards;
+#[cfg(test)]
 mod startup;
 #[cfg(test)]
 mod tutorial;

@@ -247,6 +247,12 @@ impl Job {
         splits.iter().find(|split| split.split == table).map(|split| split.phase.as_str())
     }
 
+    /// How many changes of a table were passed over.
+    pub(crate) fn passed_over(&self, table: &str) -> u64 {
+        let splits = self.status.splits();
+        splits.iter().find(|split| split.split == table).map_or(0, |split| split.errors_skipped)
+    }
+
     /// Where the job stands, as a committed epoch would store it.
     pub(crate) fn position(&self) -> Option<BTreeMap<String, Value>> {
         let boundary = self.boundary.as_ref()?;
