@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-pub(crate) use rebuild::rebuild;
+pub(crate) use rebuild::{read_deletes, rebuild};
 pub(crate) use shard::Location;
 use shard::{Shard, ShardKey};
 
@@ -44,8 +44,8 @@ impl KeyHash {
 /// A change of a key's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// The key's row is this row of the file that is being written.
-    Put(u32),
+    /// The key's row is here.
+    Put(Location),
     /// The key has no row any more.
     Remove,
 }
@@ -63,9 +63,14 @@ impl KeyIndex {
     /// An empty index that may take up to `budget_bytes`.
     #[must_use]
     pub fn new(budget_bytes: usize) -> Arc<Self> {
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         #[expect(clippy::cast_possible_truncation, reason = "any 64 random bits will do")]
         let seed = uuid::Uuid::new_v4().as_u128() as u64;
+        Self::with_seed(budget_bytes, seed)
+    }
+
+    /// An empty index for keys that are hashed with this seed.
+    pub(crate) fn with_seed(budget_bytes: usize, seed: u64) -> Arc<Self> {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Arc::new(Self { shards, size_bytes: AtomicUsize::new(0), budget_bytes, seed })
     }
 
@@ -92,13 +97,11 @@ impl KeyIndex {
     }
 
     /// Applies changes in order. Afterwards `former[i]` is where the key of change `i` was before it.
-    /// All keys that are put go to rows of `file`.
     ///
     /// # Errors
     /// [`Error::IndexMemory`] once the index is past its budget.
     pub(crate) fn apply(
         &self,
-        file: u32,
         changes: &[(KeyHash, Change)],
         former: &mut Vec<Option<Location>>,
     ) -> Result<(), Error> {
@@ -106,7 +109,7 @@ impl KeyIndex {
         former.resize(changes.len(), None);
         self.for_each_by_shard(changes, |shard, at, (key, change)| {
             former[at] = match change {
-                Change::Put(row) => shard.insert(key.in_shard(), Location { file, row: *row }),
+                Change::Put(location) => shard.insert(key.in_shard(), *location),
                 Change::Remove => shard.remove(key.in_shard()),
             };
         });
@@ -215,15 +218,16 @@ mod tests {
     fn changes_of_one_key_are_applied_in_their_order() {
         let index = KeyIndex::new(usize::MAX);
         let mut former = Vec::new();
+        let put = |row| Change::Put(Location { file: 7, row });
         let changes = [
-            (key(1), Change::Put(0)),
-            (key(2), Change::Put(1)),
-            (key(1), Change::Put(2)),
+            (key(1), put(0)),
+            (key(2), put(1)),
+            (key(1), put(2)),
             (key(1), Change::Remove),
             (key(1), Change::Remove),
-            (key(1), Change::Put(3)),
+            (key(1), put(3)),
         ];
-        index.apply(7, &changes, &mut former).unwrap();
+        index.apply(&changes, &mut former).unwrap();
         let at = |row| Some(Location { file: 7, row });
         assert_eq!(former, [None, None, at(0), at(2), None, None]);
         assert_eq!(index.len(), 2);
@@ -244,9 +248,10 @@ mod tests {
     #[test]
     fn past_its_budget_it_names_the_option() {
         let index = KeyIndex::new(1_000_000);
-        let changes: Vec<(KeyHash, Change)> =
-            (0..100_000).map(|number| (key(number), Change::Put(0))).collect();
-        let error = index.apply(0, &changes, &mut Vec::new()).unwrap_err().to_string();
+        let changes: Vec<(KeyHash, Change)> = (0..100_000)
+            .map(|number| (key(number), Change::Put(Location { file: 0, row: 0 })))
+            .collect();
+        let error = index.apply(&changes, &mut Vec::new()).unwrap_err().to_string();
         assert!(error.contains("'shardlake.index.memory'"), "{error}");
     }
 }

@@ -29,4 +29,4 @@ pub use provider::IcebergTableProvider;
 pub use storage::{FileReader, FileWriter, Storage, StoredFile};
 pub use table::{Table, TableName};
 pub use time_travel::AsOf;
-pub use writer::{DeltaWriter, DeltaWriterOptions, WriterShared, WrittenFiles};
+pub use writer::{DeleteMode, DeltaWriter, DeltaWriterOptions, WriterShared, WrittenFiles};

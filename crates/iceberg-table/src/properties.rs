@@ -41,6 +41,29 @@ pub(crate) const ROW_GROUP_SIZE: Property<u64> =
 /// Whether data files have dictionaries.
 pub(crate) const DICTIONARY: Property<bool> =
     Property { key: "write.parquet.dict-enabled", default: false };
+/// At how many bytes of encoded values a page ends.
+pub(crate) const PAGE_SIZE: Property<u64> =
+    Property { key: "write.parquet.page-size-bytes", default: 1024 * 1024 };
+/// At how many rows a page ends.
+pub(crate) const PAGE_ROWS: Property<u64> =
+    Property { key: "write.parquet.page-row-limit", default: 20_000 };
+/// At how many bytes a column stops using its dictionary.
+pub(crate) const DICTIONARY_SIZE: Property<u64> =
+    Property { key: "write.parquet.dict-size-bytes", default: 2 * 1024 * 1024 };
+/// Whether the folders of data files are named by a hash, so that object stores spread them.
+pub(crate) const OBJECT_STORAGE: Property<bool> =
+    Property { key: "write.object-storage.enabled", default: false };
+/// How many columns have statistics in manifests if no default is given for them.
+pub(crate) const METRICS_COLUMNS_MAX: Property<usize> =
+    Property { key: "write.metadata.metrics.max-inferred-column-defaults", default: 100 };
+/// Whether every insertion replaces what has its key, without a deletion before it. Looked at only
+/// if deletes are written as equality deletes: with the key index it is always so.
+pub(crate) const UPSERT: Property<bool> = Property { key: "write.upsert.enabled", default: false };
+/// How many data files a writer has open at most. Each holds its rows of one partition.
+pub(crate) const OPEN_FILES: Property<usize> =
+    Property { key: "shardlake.table.open-files", default: 100 };
+/// Which deletes share a file: those of a `partition`, or those of one data `file`.
+pub(crate) const DELETE_GRANULARITY: &str = "write.delete.granularity";
 /// How many manifests are merged into one.
 pub(crate) const MANIFEST_MERGE_COUNT: Property<usize> =
     Property { key: "commit.manifest.min-count-to-merge", default: 100 };

@@ -9,7 +9,7 @@
 
 mod bounds;
 mod cache;
-mod deletion_vector;
+pub(crate) mod deletion_vector;
 pub(crate) mod equality_deletes;
 pub(crate) mod parquet_schema;
 mod partition;

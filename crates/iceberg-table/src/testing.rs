@@ -10,7 +10,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::executor::block_on;
-use iceberg::spec::{DataContentType, DataFile};
+use iceberg::spec::{DataContentType, DataFile, DataFileFormat};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use shardlake_change::{ChangeBatch, Column, LogicalType, TableSchema, parse_changelog};
 use tempfile::TempDir;
@@ -34,6 +34,15 @@ impl Lake {
     }
 
     pub(crate) fn with(properties: &[(&str, &str)], key: &[&str]) -> Self {
+        Self::made_of(properties, key, |_| ())
+    }
+
+    /// A table that `change` makes different before it is created.
+    pub(crate) fn made_of(
+        properties: &[(&str, &str)],
+        key: &[&str],
+        change: impl Fn(&mut TableCreation),
+    ) -> Self {
         let dir = TempDir::new().unwrap();
         let catalog = Arc::new(HadoopCatalog::new(dir.path().to_str().unwrap()).unwrap());
         let name = TableName::new("db", "users");
@@ -43,11 +52,12 @@ impl Lake {
         ];
         let primary_key = key.iter().map(|name| (*name).to_owned()).collect();
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        let creation = TableCreation {
+        let mut creation = TableCreation {
             schema: TableSchema { columns, primary_key },
             properties: properties.iter().map(owned).collect(),
             ..TableCreation::default()
         };
+        change(&mut creation);
         block_on(catalog.create(&name, &creation)).unwrap();
         Self { dir, catalog, name }
     }
@@ -120,35 +130,56 @@ pub(crate) fn changelog(text: &str) -> ChangeBatch {
 /// The rows of the current snapshot as text, sorted.
 pub(crate) fn rows(table: &Table) -> Vec<String> {
     let (data, deletes) = files(table);
-    let mut gone: HashMap<String, Vec<(i64, BTreeSet<i64>)>> = HashMap::new();
-    for (sequence_number, file) in &deletes {
-        assert_eq!(file.content_type(), DataContentType::PositionDeletes);
-        for batch in read(file) {
-            let paths = batch.column(0).as_string::<i32>();
-            let positions = batch.column(1).as_primitive::<Int64Type>();
-            for (path, position) in paths.iter().zip(positions) {
-                let of_file = gone.entry(path.unwrap().to_owned()).or_default();
-                of_file.push((*sequence_number, BTreeSet::from([position.unwrap()])));
+    let mut gone: HashMap<String, Vec<(i64, BTreeSet<u64>)>> = HashMap::new();
+    let mut vectors: HashMap<String, usize> = HashMap::new();
+    // Text of keys with the partition and sequence number of their delete.
+    let mut keys = Vec::new();
+    for (number, file) in &deletes {
+        match (file.content_type(), file.file_format()) {
+            (DataContentType::EqualityDeletes, _) => {
+                assert_eq!(file.equality_ids(), Some(vec![1]));
+                let of_file = read(file).iter().flat_map(text).collect::<BTreeSet<String>>();
+                keys.push((*number, file.partition().clone(), of_file));
+            }
+            (_, DataFileFormat::Puffin) => {
+                let path = file.referenced_data_file().unwrap();
+                *vectors.entry(path.clone()).or_default() += 1;
+                let rows: BTreeSet<u64> =
+                    crate::scan::deletion_vector::read(table.storage(), file).unwrap().iter().collect();
+                assert_eq!(rows.len() as u64, file.record_count());
+                gone.entry(path).or_default().push((*number, rows));
+            }
+            _ => {
+                for batch in read(file) {
+                    let paths = batch.column(0).as_string::<i32>();
+                    let positions = batch.column(1).as_primitive::<Int64Type>();
+                    for (path, position) in paths.iter().zip(positions) {
+                        let of_file = gone.entry(path.unwrap().to_owned()).or_default();
+                        let position = u64::try_from(position.unwrap()).unwrap();
+                        of_file.push((*number, BTreeSet::from([position])));
+                    }
+                }
             }
         }
     }
+    assert!(vectors.values().all(|count| *count == 1), "one vector for each data file");
     let mut rows = Vec::new();
-    for (sequence_number, file) in &data {
+    for (number, file) in &data {
         let gone = gone.get(file.file_path());
         let mut position = 0;
-        for batch in read(file) {
-            for row in text(&batch) {
-                let is_gone = gone.is_some_and(|all| {
-                    all.iter()
-                        .any(|(number, rows)| number >= sequence_number && rows.contains(&position))
-                });
-                if !is_gone {
-                    rows.push(row);
-                }
-                position += 1;
+        for row in read(file).iter().flat_map(text) {
+            let id = row.split(" | ").next().unwrap();
+            let is_gone = gone.is_some_and(|all| {
+                all.iter().any(|(n, rows)| n >= number && rows.contains(&position))
+            }) || keys.iter().any(|(n, partition, keys)| {
+                n > number && partition == file.partition() && keys.contains(id)
+            });
+            if !is_gone {
+                rows.push(row);
             }
+            position += 1;
         }
-        assert_eq!(u64::try_from(position).unwrap(), file.record_count());
+        assert_eq!(position, file.record_count());
     }
     rows.sort();
     rows

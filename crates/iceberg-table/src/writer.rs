@@ -1,14 +1,27 @@
-//! Writing a table: data files, position delete files, and the delta writer that makes both from changes.
+//! Writing a table: data files, delete files, and the delta writer that makes both from changes.
 
 mod data;
 mod delta;
 mod encoder;
+mod epoch;
+mod equality_delete;
+mod files;
+mod fold;
 mod key;
 mod metrics;
+mod mode;
+mod parquet_properties;
+pub(crate) mod partition;
 pub(crate) mod position_delete;
+mod shared;
+mod sort;
+mod transform;
 mod written;
 
-pub(crate) use delta::FileRegistry;
-pub use delta::{DeltaWriter, DeltaWriterOptions, WriterShared};
+pub use delta::DeltaWriter;
+pub(crate) use files::{FileRegistry, RegisteredFile};
 pub(crate) use key::KeyHasher;
+pub use mode::DeleteMode;
+pub use shared::{DeltaWriterOptions, WriterShared};
 pub use written::WrittenFiles;
+pub(crate) use written::{NewFile, RowDeletes};

@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use iceberg::spec::{
-    DataFile, ManifestContentType, ManifestFile, ManifestWriter, ManifestWriterBuilder,
+    DataFile, FormatVersion, ManifestContentType, ManifestFile, ManifestWriter,
+    ManifestWriterBuilder,
 };
 use uuid::Uuid;
 
 use super::snapshot::PendingSnapshot;
+use crate::writer::NewFile;
 use crate::{Error, Table, properties};
 
 /// The manifests of a snapshot.
@@ -81,7 +83,10 @@ impl Manifests {
         is_data: bool,
         tier: &[&ManifestFile],
     ) -> Result<Option<ManifestFile>, Error> {
-        let mut writer = writer(table, snapshot_id, is_data)?;
+        let content =
+            if is_data { ManifestContentType::Data } else { ManifestContentType::Deletes };
+        let spec_id = table.metadata().default_partition_spec_id();
+        let mut writer = writer(table, snapshot_id, content, spec_id)?;
         let mut is_empty = true;
         for manifest in tier {
             let loaded;
@@ -131,13 +136,14 @@ impl Manifests {
         for manifest in pending.manifests() {
             let is_data = manifest.content == ManifestContentType::Data;
             let files = if is_data { &files.data } else { &files.deletes };
-            let entry = |file: &DataFile| Entry {
-                file: file.clone(),
+            let files = files.iter().filter(|file| file.spec_id == manifest.partition_spec_id);
+            let entry = |file: &NewFile| Entry {
+                file: file.file.clone(),
                 snapshot_id: pending.snapshot_id,
                 sequence_number,
                 file_sequence_number: Some(sequence_number),
             };
-            let entries = files.iter().map(entry).collect();
+            let entries = files.map(entry).collect();
             self.entries.insert(manifest.manifest_path.clone(), entries);
         }
         let current: BTreeSet<&str> =
@@ -180,18 +186,31 @@ async fn load_entries(table: &Table, manifest: &ManifestFile) -> Result<Vec<Entr
 pub(crate) fn writer(
     table: &Table,
     snapshot_id: i64,
-    is_data: bool,
+    content: ManifestContentType,
+    spec_id: i32,
 ) -> Result<ManifestWriter, Error> {
     let metadata = table.metadata();
     let path = format!("{}/metadata/{}-m0.avro", table.location(), Uuid::new_v4());
     let output = table.file_io().new_output(&path).map_err(Error::bug)?;
+    let spec = metadata.partition_spec_by_id(spec_id).ok_or_else(|| {
+        Error::corrupt(table.metadata_location(), format!("it has no partition spec {spec_id}"))
+    })?;
     let builder = ManifestWriterBuilder::new(
         output,
         Some(snapshot_id),
         Arc::clone(metadata.current_schema()),
-        metadata.default_partition_spec().as_ref().clone(),
+        spec.as_ref().clone(),
     );
-    Ok(if is_data { builder.build_v2_data() } else { builder.build_v2_deletes() })
+    Ok(match (metadata.format_version(), content) {
+        (FormatVersion::V1, ManifestContentType::Data) => builder.build_v1(),
+        (FormatVersion::V1, ManifestContentType::Deletes) => {
+            return Err(Error::bug("deletes in a table of format version 1"));
+        }
+        (FormatVersion::V2, ManifestContentType::Data) => builder.build_v2_data(),
+        (FormatVersion::V2, ManifestContentType::Deletes) => builder.build_v2_deletes(),
+        (FormatVersion::V3, ManifestContentType::Data) => builder.build_v3_data(),
+        (FormatVersion::V3, ManifestContentType::Deletes) => builder.build_v3_deletes(),
+    })
 }
 
 /// Writes a manifest; its content is on disk afterwards.

@@ -1,16 +1,17 @@
 //! A snapshot that is being made: its manifests, manifest list and summary.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use iceberg::spec::{
-    DataFile, ManifestFile, ManifestListWriter, Operation, Snapshot, SnapshotSummaryCollector,
-    Summary,
+    ManifestContentType, ManifestFile, ManifestListWriter, Operation, Snapshot,
+    SnapshotSummaryCollector, Summary,
 };
 use uuid::Uuid;
 
 use super::{RowDelta, manifests};
+use crate::writer::NewFile;
 use crate::{Error, Table};
 
 /// A snapshot before it is committed. Its manifests are written once, its list for each attempt.
@@ -41,9 +42,11 @@ impl PendingSnapshot {
         }
         let mut written = Vec::new();
         let files = &self.delta.files;
-        for (is_data, files) in [(true, &files.data), (false, &files.deletes)] {
-            if !files.is_empty() {
-                written.push(self.write_manifest(table, is_data, files).await?);
+        let data = (ManifestContentType::Data, &files.data);
+        for (content, files) in [data, (ManifestContentType::Deletes, &files.deletes)] {
+            for spec_id in files.iter().map(|file| file.spec_id).collect::<BTreeSet<i32>>() {
+                let of_spec = files.iter().filter(|file| file.spec_id == spec_id);
+                written.push(self.write_manifest(table, content, spec_id, of_spec).await?);
             }
         }
         self.manifests = Some(written);
@@ -53,11 +56,12 @@ impl PendingSnapshot {
     async fn write_manifest(
         &self,
         table: &Table,
-        is_data: bool,
-        files: &[DataFile],
+        content: ManifestContentType,
+        spec_id: i32,
+        files: impl Iterator<Item = &NewFile>,
     ) -> Result<ManifestFile, Error> {
-        let mut writer = manifests::writer(table, self.snapshot_id, is_data)?;
-        for file in files {
+        let mut writer = manifests::writer(table, self.snapshot_id, content, spec_id)?;
+        for NewFile { file, .. } in files {
             writer.add_file(file.clone(), -1).map_err(Error::bug)?;
         }
         manifests::write(table, writer).await
@@ -122,8 +126,10 @@ impl PendingSnapshot {
         let metadata = table.metadata();
         let mut collector = SnapshotSummaryCollector::default();
         for file in self.delta.files.data.iter().chain(&self.delta.files.deletes) {
-            let spec = Arc::clone(metadata.default_partition_spec());
-            collector.add_file(file, Arc::clone(metadata.current_schema()), spec);
+            let spec = metadata
+                .partition_spec_by_id(file.spec_id)
+                .unwrap_or_else(|| metadata.default_partition_spec());
+            collector.add_file(file, Arc::clone(metadata.current_schema()), Arc::clone(spec));
         }
         let mut counts = collector.build();
         let empty = HashMap::new();

@@ -1,6 +1,7 @@
 use std::fs;
 
 use futures::executor::block_on;
+use iceberg::spec::ManifestContentType;
 
 use super::*;
 use crate::testing::{Lake, Run, changelog, progress};
@@ -241,7 +242,8 @@ fn a_foreign_snapshot_that_removed_files_makes_the_run_end() {
 fn remove_all_data(lake: &Lake) {
     let table = lake.table();
     let mut pending = PendingSnapshot::new(RowDelta::default());
-    let mut writer = manifests::writer(&table, pending.snapshot_id, true).unwrap();
+    let mut writer =
+        manifests::writer(&table, pending.snapshot_id, ManifestContentType::Data, 0).unwrap();
     for (sequence_number, file) in crate::testing::files(&table).0 {
         writer.add_delete_file(file, sequence_number, Some(sequence_number)).unwrap();
     }

@@ -12,62 +12,66 @@ use std::time::Instant;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{Int64Type, Schema as ArrowSchema};
-use iceberg::spec::{DataContentType, DataFile, DataFileFormat, ManifestContentType};
+use iceberg::spec::{DataContentType, DataFile, DataFileFormat};
 use parking_lot::Mutex;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::schema::types::SchemaDescriptor;
 
 use super::{KeyHash, KeyIndex, Location};
-use crate::writer::{FileRegistry, KeyHasher, position_delete};
+use crate::scan::deletion_vector;
+use crate::writer::partition::Partition;
+use crate::writer::{FileRegistry, KeyHasher, RegisteredFile, position_delete};
 use crate::{Error, FileReader, Storage, Table, schema};
 
 /// Rows read at a time.
 const BATCH_ROWS: usize = 64 * 1024;
 
+/// A live file of a snapshot.
+struct LiveFile {
+    file: DataFile,
+    spec_id: i32,
+    sequence_number: i64,
+}
+
 /// The live files of a snapshot.
+#[derive(Default)]
 struct LiveFiles {
     /// Data files, oldest first.
-    data: Vec<DataFile>,
-    /// Position delete files.
-    deletes: Vec<DataFile>,
+    data: Vec<LiveFile>,
+    /// Position delete files and deletion vectors.
+    position_deletes: Vec<LiveFile>,
+    equality_deletes: Vec<LiveFile>,
 }
 
 /// Lists the files of the current snapshot.
-///
-/// # Errors
-/// [`Error::Invalid`] if there are equality deletes, which position deletes cannot follow.
 async fn live_files(table: &Table) -> Result<LiveFiles, Error> {
-    let mut data = Vec::new();
-    let mut deletes = Vec::new();
+    let mut live = LiveFiles::default();
     let manifests = match table.current_snapshot() {
         Some(snapshot) => table.manifests(snapshot).await?,
         None => Vec::new(),
     };
     for manifest in manifests {
-        let is_data = manifest.content == ManifestContentType::Data;
         let (entries, _) = table.load_manifest(&manifest).await?.into_parts();
         for entry in entries.iter().filter(|entry| entry.is_alive()) {
-            let file = entry.data_file().clone();
-            if is_data {
-                data.push((entry.sequence_number().unwrap_or(0), file));
-            } else if file.content_type() == DataContentType::PositionDeletes
-                && file.file_format() == DataFileFormat::Parquet
-            {
-                deletes.push(file);
-            } else {
-                return Err(Error::Invalid(format!(
-                    "table {} has equality deletes or deletion vectors of another writer, which \
-                     this writer does not support; compact the table with the engine that wrote them",
-                    table.name()
-                )));
-            }
+            let files = match entry.content_type() {
+                DataContentType::Data => &mut live.data,
+                DataContentType::PositionDeletes => &mut live.position_deletes,
+                DataContentType::EqualityDeletes => &mut live.equality_deletes,
+            };
+            files.push(LiveFile {
+                file: entry.data_file().clone(),
+                spec_id: manifest.partition_spec_id,
+                sequence_number: entry.sequence_number().unwrap_or(0),
+            });
         }
     }
-    data.sort_by(|(left, left_file), (right, right_file)| {
-        left.cmp(right).then_with(|| left_file.file_path().cmp(right_file.file_path()))
+    live.data.sort_by(|left, right| {
+        left.sequence_number
+            .cmp(&right.sequence_number)
+            .then_with(|| left.file.file_path().cmp(right.file.file_path()))
     });
-    Ok(LiveFiles { data: data.into_iter().map(|(_, file)| file).collect(), deletes })
+    Ok(live)
 }
 
 /// Reads the keys of all live rows of `table` into `index`, and numbers its files. Returns rows that
@@ -83,33 +87,131 @@ pub(crate) async fn rebuild(
         return Ok(Vec::new());
     }
     let started = Instant::now();
-    let deleted = in_parallel(&live.deletes, |_, file| read_deletes(table.storage(), file))?;
+    let deleted = in_parallel(&live.position_deletes, |_, live| {
+        read_deletes(table.storage(), &live.file)
+    })?;
     let mut deleted_rows: HashMap<Arc<str>, Vec<u32>> = HashMap::new();
     for (location, mut rows) in deleted.into_iter().flatten() {
         deleted_rows.entry(location).or_default().append(&mut rows);
     }
     deleted_rows.values_mut().for_each(|rows| rows.sort_unstable());
-    for file in &live.data {
-        files.add(file.file_path().into())?;
-    }
     let reader = KeyReader::new(table, key);
-    let superseded = in_parallel(&live.data, |number, file| {
-        let deleted = deleted_rows.get(file.file_path()).map_or(&[][..], Vec::as_slice);
+    let deleted_keys = DeletedKeys::read(table, &reader, &live.equality_deletes)?;
+    let mut known: HashMap<Partition, Arc<Partition>> = HashMap::new();
+    for LiveFile { file, spec_id, .. } in &live.data {
+        let partition = Partition { spec_id: *spec_id, values: file.partition().clone() };
+        let partition = known.entry(partition.clone()).or_insert_with(|| Arc::new(partition));
+        let partition = Arc::clone(partition);
+        files.add(RegisteredFile { location: file.file_path().into(), partition })?;
+    }
+    let superseded = in_parallel(&live.data, |number, live| {
+        let deleted = deleted_rows.get(live.file.file_path()).map_or(&[][..], Vec::as_slice);
+        let deleted_keys = deleted_keys.of(live);
         let mut superseded = Vec::new();
-        reader
-            .read(file, deleted, &mut |rows| index.add_existing(number, rows, &mut superseded))?;
+        reader.read(&live.file, deleted, &mut |rows| {
+            if deleted_keys.is_empty() {
+                return index.add_existing(number, rows, &mut superseded);
+            }
+            let is_live = |(key, _): &&(KeyHash, u32)| !deleted_keys.delete(*key, live);
+            let rows: Vec<(KeyHash, u32)> = rows.iter().filter(is_live).copied().collect();
+            index.add_existing(number, &rows, &mut superseded)
+        })?;
         Ok(superseded)
     })?;
     let superseded: Vec<Location> = superseded.into_iter().flatten().collect();
     let keys = index.len();
-    let millis = started.elapsed().as_millis();
+    let elapsed = started.elapsed();
+    let millis = elapsed.as_millis();
+    let rows: u64 = live.data.iter().map(|live| live.file.record_count()).sum();
+    let rows_per_second = u128::from(rows) * 1_000 / millis.max(1);
     let size_bytes = index.size_bytes();
-    tracing::info!(table = %table.name(), keys, millis, size_bytes, "key index built");
+    tracing::info!(
+        table = %table.name(), keys, rows, millis, rows_per_second, size_bytes, "key index built"
+    );
     if !superseded.is_empty() {
         let count = superseded.len();
         tracing::warn!(table = %table.name(), count, "rows of other writers had existing keys");
     }
     Ok(superseded)
+}
+
+/// Keys that equality deletes delete, with the greatest sequence number of a delete.
+#[derive(Default)]
+struct DeletedKeys {
+    /// By partition; those of specs without fields are of the whole table.
+    of_partition: HashMap<Partition, HashMap<KeyHash, i64>>,
+    of_table: HashMap<KeyHash, i64>,
+}
+
+impl DeletedKeys {
+    fn read(table: &Table, reader: &KeyReader, deletes: &[LiveFile]) -> Result<Self, Error> {
+        let mut deleted = Self::default();
+        let read = in_parallel(deletes, |number, live| {
+            let mut ids = live.file.equality_ids().unwrap_or_default();
+            ids.sort_unstable();
+            let mut of_key = reader.ids.clone();
+            of_key.sort_unstable();
+            if ids != of_key {
+                return Err(Error::Invalid(format!(
+                    "table {} has equality deletes by other columns than its primary key ({}); \
+                     compact it with the engine that wrote them",
+                    table.name(),
+                    live.file.file_path()
+                )));
+            }
+            let mut keys = Vec::new();
+            reader.read(&live.file, &[], &mut |rows| {
+                keys.extend(rows.iter().map(|(key, _)| *key));
+                Ok(())
+            })?;
+            Ok((number, keys))
+        })?;
+        for (number, keys) in read {
+            let live = &deletes[number as usize];
+            let spec = table.metadata().partition_spec_by_id(live.spec_id);
+            let of = if spec.is_none_or(|spec| spec.is_unpartitioned()) {
+                &mut deleted.of_table
+            } else {
+                deleted.of_partition.entry(live.partition()).or_default()
+            };
+            for key in keys {
+                let newest = of.entry(key).or_insert(live.sequence_number);
+                *newest = live.sequence_number.max(*newest);
+            }
+        }
+        Ok(deleted)
+    }
+
+    fn of(&self, data: &LiveFile) -> DeletedKeysOfFile<'_> {
+        DeletedKeysOfFile {
+            of_table: &self.of_table,
+            of_partition: self.of_partition.get(&data.partition()),
+        }
+    }
+}
+
+struct DeletedKeysOfFile<'a> {
+    of_table: &'a HashMap<KeyHash, i64>,
+    of_partition: Option<&'a HashMap<KeyHash, i64>>,
+}
+
+impl DeletedKeysOfFile<'_> {
+    fn is_empty(&self) -> bool {
+        self.of_table.is_empty() && self.of_partition.is_none_or(HashMap::is_empty)
+    }
+
+    /// Whether a row with this key is deleted in a data file.
+    fn delete(&self, key: KeyHash, data: &LiveFile) -> bool {
+        let is_newer = |number: Option<&i64>| number.is_some_and(|n| *n > data.sequence_number);
+        is_newer(self.of_table.get(&key))
+            || is_newer(self.of_partition.and_then(|keys| keys.get(&key)))
+    }
+}
+
+impl LiveFile {
+    fn partition(&self) -> Partition {
+        Partition { spec_id: self.spec_id, values: self.file.partition().clone() }
+    }
 }
 
 /// Applies `work` to all items on as many threads as there are cores.
@@ -144,14 +246,35 @@ fn in_parallel<T: Sync, R: Send>(
 }
 
 /// The location of a data file, and rows of it.
-type RowsOfFile = (Arc<str>, Vec<u32>);
+pub(crate) type RowsOfFile = (Arc<str>, Vec<u32>);
 
 /// Takes keys with their row.
 type AddKeys<'a> = dyn FnMut(&[(KeyHash, u32)]) -> Result<(), Error> + 'a;
 
 /// The rows that a position delete file deletes, by data file.
-fn read_deletes(storage: &Storage, file: &DataFile) -> Result<Vec<RowsOfFile>, Error> {
+pub(crate) fn read_deletes(storage: &Storage, file: &DataFile) -> Result<Vec<RowsOfFile>, Error> {
     let corrupt = |reason: &str| Error::corrupt(file.file_path(), reason.to_owned());
+    match file.file_format() {
+        DataFileFormat::Parquet => {}
+        DataFileFormat::Puffin => {
+            let location = file
+                .referenced_data_file()
+                .ok_or_else(|| corrupt("a deletion vector names no data file"))?;
+            let rows = deletion_vector::read(storage, file)?;
+            let rows = rows.iter().map(u32::try_from).collect::<Result<_, _>>();
+            return Ok(vec![(
+                location.into(),
+                rows.map_err(|_| corrupt("a position is too large"))?,
+            )]);
+        }
+        DataFileFormat::Avro | DataFileFormat::Orc => {
+            return Err(Error::Invalid(format!(
+                "delete file {} is in format {}; only Parquet and Puffin are supported",
+                file.file_path(),
+                file.file_format()
+            )));
+        }
+    }
     let builder = open(storage, file)?;
     let ids = [position_delete::PATH_ID, position_delete::POSITION_ID];
     let mask =

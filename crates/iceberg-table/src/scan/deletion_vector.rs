@@ -4,7 +4,10 @@
 //! `D1 D3 39 64`; the vector, a portable 64-bit Roaring bitmap; the CRC-32 of magic and vector, four
 //! bytes, big endian. The manifest says where in the file the blob is, so the footer is not read.
 
+use iceberg::spec::DataFile;
 use roaring::RoaringTreemap;
+
+use crate::{Error, Storage};
 
 const MAGIC: [u8; 4] = [0xD1, 0xD3, 0x39, 0x64];
 
@@ -42,14 +45,33 @@ pub(crate) fn decode(blob: &[u8]) -> Result<RoaringTreemap, String> {
 }
 
 /// A blob that holds these positions.
-#[cfg(test)]
-pub(crate) fn encode(positions: &RoaringTreemap) -> Vec<u8> {
+///
+/// # Errors
+/// [`Error::Bug`] if it would be larger than its length can say.
+pub(crate) fn encode(positions: &RoaringTreemap) -> Result<Vec<u8>, Error> {
     let mut body = MAGIC.to_vec();
-    positions.serialize_into(&mut body).expect("writing to memory");
-    let mut blob = u32::try_from(body.len()).expect("a small vector").to_be_bytes().to_vec();
+    positions.serialize_into(&mut body).map_err(Error::bug)?;
+    let mut blob = u32::try_from(body.len()).map_err(Error::bug)?.to_be_bytes().to_vec();
     blob.extend_from_slice(&body);
     blob.extend_from_slice(&crc32fast::hash(&body).to_be_bytes());
-    blob
+    Ok(blob)
+}
+
+/// The positions of the deletion vector that `file`, an entry of a manifest, stands for.
+///
+/// # Errors
+/// [`Error::Corrupt`] or [`Error::Storage`], naming the file.
+pub(crate) fn read(storage: &Storage, file: &DataFile) -> Result<RoaringTreemap, Error> {
+    let path = file.file_path();
+    let range = file.content_offset().zip(file.content_size_in_bytes());
+    let range = range.and_then(|(offset, size)| {
+        Some((u64::try_from(offset).ok()?, usize::try_from(size).ok()?))
+    });
+    let (offset, size) = range.ok_or_else(|| {
+        Error::corrupt(path, "a deletion vector does not say where in the file it is")
+    })?;
+    let blob = storage.open(path)?.read_at(offset, size)?;
+    decode(&blob).map_err(|reason| Error::corrupt(path, reason))
 }
 
 #[cfg(test)]
@@ -81,7 +103,7 @@ mod tests {
 
     #[test]
     fn damage_is_named() {
-        let blob = encode(&[1_u64, 5].into_iter().collect());
+        let blob = encode(&[1_u64, 5].into_iter().collect()).unwrap();
         assert_eq!(decode(&blob[..3]).unwrap_err(), "the deletion vector is cut short");
         let error = decode(&blob[..blob.len() - 1]).unwrap_err();
         assert!(error.starts_with("the deletion vector states a length"), "{error}");
@@ -94,7 +116,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read(positions: std::collections::BTreeSet<u64>) {
             let vector: RoaringTreemap = positions.iter().copied().collect();
-            let read: Vec<u64> = decode(&encode(&vector)).unwrap().into_iter().collect();
+            let read: Vec<u64> = decode(&encode(&vector).unwrap()).unwrap().into_iter().collect();
             prop_assert_eq!(read, positions.into_iter().collect::<Vec<_>>());
         }
 

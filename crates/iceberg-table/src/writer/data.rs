@@ -3,24 +3,30 @@
 //! A file is durable only after [`DataFileWriter::finish`], together with its entry in the folder,
 //! which whoever closes the epoch syncs. A file that is not finished is removed when its writer is dropped.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef as ArrowSchemaRef};
-use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, SchemaRef};
+use iceberg::spec::{
+    DataContentType, DataFileBuilder, DataFileFormat, SchemaRef, Struct, StructType,
+};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::WriterProperties;
 
-use super::metrics;
+use super::NewFile;
+use super::metrics::{self, MetricsModes};
+use super::parquet_properties;
+use super::partition::{Partition, Partitioner};
+use super::sort::Sorter;
+use super::transform::murmur3;
 use crate::{Error, FileWriter, Storage, Table, properties};
 
 /// How the data files of a table are written.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct FileFormat {
     pub(crate) schema: SchemaRef,
     pub(crate) arrow_schema: ArrowSchemaRef,
@@ -30,7 +36,18 @@ pub(crate) struct FileFormat {
     pub(crate) folder_location: String,
     /// At which size a file is closed.
     pub(crate) target_size_bytes: u64,
+    /// How many bytes of encoded rows make a row group.
+    pub(crate) row_group_bytes: usize,
     pub(crate) partition_spec_id: i32,
+    /// Finds the partition of a row; none if the table is not partitioned.
+    pub(crate) partitioner: Option<Partitioner>,
+    /// The types of partition values, by partition spec.
+    pub(crate) partition_types: BTreeMap<i32, StructType>,
+    /// How rows are sorted in a file; none if they are not.
+    pub(crate) sorter: Option<Sorter>,
+    /// Whether folders are named by a hash, so that object stores spread them.
+    hashes_folders: bool,
+    metrics_modes: MetricsModes,
     properties: WriterProperties,
 }
 
@@ -42,52 +59,71 @@ impl FileFormat {
             Some(path) => path.trim_end_matches('/').to_owned(),
             None => format!("{}/data", table.location()),
         };
-        let group_size = properties::ROW_GROUP_SIZE.read(all)?;
-        let group_size = usize::try_from(group_size).unwrap_or(usize::MAX).max(1);
-        let properties = WriterProperties::builder()
-            .set_compression(compression(all)?)
-            // Measured: with zstd, dictionaries cost more time than they save space.
-            .set_dictionary_enabled(properties::DICTIONARY.read(all)?)
-            .set_statistics_enabled(EnabledStatistics::Page)
-            .set_max_row_group_bytes(Some(group_size))
-            .set_created_by(concat!("shardlake ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build();
+        let metadata = table.metadata();
+        let schema = Arc::clone(table.schema());
+        let arrow_schema = Arc::clone(table.arrow_schema());
         Ok(Self {
-            schema: Arc::clone(table.schema()),
-            arrow_schema: Arc::clone(table.arrow_schema()),
             storage: table.storage().clone(),
             folder_location,
             target_size_bytes: properties::TARGET_FILE_SIZE.read(all)?,
-            partition_spec_id: table.metadata().default_partition_spec_id(),
-            properties,
+            row_group_bytes: usize::try_from(properties::ROW_GROUP_SIZE.read(all)?)
+                .unwrap_or(usize::MAX),
+            partition_spec_id: metadata.default_partition_spec_id(),
+            partitioner: Partitioner::try_new(metadata.default_partition_spec(), &schema)?,
+            partition_types: metadata
+                .partition_specs_iter()
+                .filter_map(|spec| Some((spec.spec_id(), spec.partition_type(&schema).ok()?)))
+                .collect(),
+            sorter: Sorter::try_new(metadata.default_sort_order(), &schema, &arrow_schema)?,
+            hashes_folders: properties::OBJECT_STORAGE.read(all)?,
+            metrics_modes: MetricsModes::of_table(&schema, metadata.default_sort_order(), all)?,
+            properties: parquet_properties::of_table(&schema, all)?,
+            schema,
+            arrow_schema,
         })
+    }
+
+    /// The path of a new file, relative to the folder of data files.
+    pub(crate) fn relative_path(&self, partition: &Partition, name: &str) -> String {
+        let partition = self.partitioner.as_ref().map(|found| found.folder(partition));
+        let path = match partition {
+            Some(folder) => format!("{folder}/{name}"),
+            None => name.to_owned(),
+        };
+        if self.hashes_folders { format!("{}/{path}", hashed_folders(name)) } else { path }
+    }
+
+    /// The partition of a table that has none.
+    pub(crate) fn unpartitioned(&self) -> Partition {
+        Partition { spec_id: self.partition_spec_id, values: Struct::empty() }
     }
 }
 
-fn compression(all: &HashMap<String, String>) -> Result<Compression, Error> {
-    let codec = all.get("write.parquet.compression-codec").map_or("zstd", String::as_str);
-    match codec.to_ascii_lowercase().as_str() {
-        "zstd" => {
-            let level = properties::COMPRESSION_LEVEL.read(all)?;
-            ZstdLevel::try_new(level).map(Compression::ZSTD).map_err(|_| {
-                Error::Invalid(format!(
-                    "table property '{}' is {level}, which is no level of zstd",
-                    properties::COMPRESSION_LEVEL.key
-                ))
-            })
+/// Folders from 20 bits of a name's hash, as other engines lay them out for object stores.
+fn hashed_folders(name: &str) -> String {
+    let bits = format!("{:020b}", murmur3(name.as_bytes()) & 0xf_ffff);
+    let mut folders = String::with_capacity(24);
+    for (at, bit) in bits.chars().enumerate() {
+        if matches!(at, 4 | 8 | 12) {
+            folders.push('/');
         }
-        "snappy" => Ok(Compression::SNAPPY),
-        "none" | "uncompressed" => Ok(Compression::UNCOMPRESSED),
-        _ => Err(Error::Invalid(format!(
-            "table property 'write.parquet.compression-codec' is '{codec}'; \
-             supported are zstd, snappy and uncompressed"
-        ))),
+        folders.push(bit);
     }
+    folders
+}
+
+/// A data file to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct FileTarget {
+    /// Its path in the folder of data files.
+    pub(crate) path: Arc<str>,
+    pub(crate) partition: Arc<Partition>,
 }
 
 /// Writes one data file.
 pub(crate) struct DataFileWriter {
     format: Arc<FileFormat>,
+    target: FileTarget,
     location: String,
     /// None once the file is finished.
     writer: Option<ArrowWriter<FileWriter>>,
@@ -97,9 +133,9 @@ pub(crate) struct DataFileWriter {
 }
 
 impl DataFileWriter {
-    /// Makes the file `name` in the table's data folder.
-    pub(crate) fn create(format: Arc<FileFormat>, name: &str) -> Result<Self, Error> {
-        let location = format!("{}/{name}", format.folder_location);
+    /// Makes the file, and its folder if that is missing.
+    pub(crate) fn create(format: Arc<FileFormat>, target: FileTarget) -> Result<Self, Error> {
+        let location = format!("{}/{}", format.folder_location, target.path);
         let file = format.storage.create(&location)?;
         let options = ArrowWriterOptions::new()
             .with_properties(format.properties.clone())
@@ -109,7 +145,7 @@ impl DataFileWriter {
         let writer = ArrowWriter::try_new_with_options(file, schema, options)
             .map_err(|error| parquet_error(&location, error))?;
         let nan_counts = float_columns(&format.arrow_schema);
-        Ok(Self { format, location, writer: Some(writer), nan_counts, row_count: 0 })
+        Ok(Self { format, target, location, writer: Some(writer), nan_counts, row_count: 0 })
     }
 
     /// Appends rows.
@@ -132,35 +168,57 @@ impl DataFileWriter {
             .map_or(0, |writer| (writer.bytes_written() + writer.in_progress_size()) as u64)
     }
 
-    /// Ends the file and waits until its content is on disk.
-    pub(crate) fn finish(mut self) -> Result<DataFile, Error> {
+    /// How many bytes of rows are held in memory.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.writer.as_ref().map_or(0, ArrowWriter::in_progress_size)
+    }
+
+    /// Ends the row group, so that nothing is held in memory.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        match &mut self.writer {
+            Some(writer) => writer.flush().map_err(|error| parquet_error(&self.location, error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the file and waits until its content is on disk. `is_sorted` says whether its rows are in
+    /// the table's sort order.
+    pub(crate) fn finish(mut self, is_sorted: bool) -> Result<NewFile, Error> {
         let Some(mut writer) = self.writer.take() else {
             return Err(Error::bug("a data file is finished twice"));
         };
-        self.finish_writer(&mut writer)
+        self.finish_writer(&mut writer, is_sorted)
     }
 
-    fn finish_writer(&self, writer: &mut ArrowWriter<FileWriter>) -> Result<DataFile, Error> {
+    fn finish_writer(
+        &self,
+        writer: &mut ArrowWriter<FileWriter>,
+        is_sorted: bool,
+    ) -> Result<NewFile, Error> {
+        let format = &self.format;
         let parquet = writer.finish().map_err(|error| parquet_error(&self.location, error))?;
         let size_bytes = writer.inner_mut().finish()?;
-        let columns = metrics::of_file(&parquet, &self.format.schema)?;
-        let nan_counts = self.nan_counts.iter().map(|(_, id, count)| (*id, *count)).collect();
-        DataFileBuilder::default()
+        let mut columns = metrics::of_file(&parquet, &format.schema, &format.metrics_modes)?;
+        let nan_counts = self.nan_counts.iter().map(|(_, id, count)| (*id, *count));
+        columns.nan_value_counts =
+            nan_counts.filter(|(id, _)| format.metrics_modes.counts(*id)).collect();
+        let partition = &self.target.partition;
+        let mut builder = DataFileBuilder::default();
+        columns.fill(&mut builder);
+        if let Some(sorter) = format.sorter.as_ref().filter(|_| is_sorted) {
+            builder.sort_order_id(sorter.order_id());
+        }
+        let file = builder
             .content(DataContentType::Data)
             .file_path(self.location.clone())
             .file_format(DataFileFormat::Parquet)
-            .partition_spec_id(self.format.partition_spec_id)
+            .partition_spec_id(partition.spec_id)
+            .partition(partition.values.clone())
             .record_count(self.row_count)
             .file_size_in_bytes(size_bytes)
-            .column_sizes(columns.column_sizes)
-            .value_counts(columns.value_counts)
-            .null_value_counts(columns.null_value_counts)
-            .nan_value_counts(nan_counts)
-            .lower_bounds(columns.lower_bounds)
-            .upper_bounds(columns.upper_bounds)
-            .split_offsets(Some(columns.split_offsets))
             .build()
-            .map_err(Error::bug)
+            .map_err(Error::bug)?;
+        Ok(NewFile { spec_id: partition.spec_id, file })
     }
 }
 

@@ -9,16 +9,18 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef as ArrowSchemaRef};
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, NestedField, PrimitiveType,
-    Schema, Type,
+    DataContentType, DataFileBuilder, DataFileFormat, Datum, NestedField, PrimitiveType, Schema,
+    Type,
 };
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use roaring::RoaringBitmap;
 
-use super::data::{FileFormat, parquet_error};
-use super::metrics;
+use super::NewFile;
+use super::data::{FileFormat, FileTarget, parquet_error};
+use super::metrics::{self, MetricsModes};
 use crate::Error;
 
 /// The reserved id of the column of paths.
@@ -49,17 +51,17 @@ fn arrow_schema() -> ArrowSchemaRef {
     ]))
 }
 
-/// Writes one delete file named `name`. `deletes` holds, for each data file, its location and the
-/// rows that are gone; both are sorted, and no list of rows is empty.
+/// Writes one delete file. `deletes` holds, for each data file, its location and the rows that are
+/// gone; it is sorted by location, all files are of the target's partition, and none has no rows.
 pub(crate) fn write(
     format: &FileFormat,
-    name: &str,
-    deletes: &[(Arc<str>, Vec<u32>)],
-) -> Result<DataFile, Error> {
+    target: &FileTarget,
+    deletes: &[(Arc<str>, RoaringBitmap)],
+) -> Result<NewFile, Error> {
     let (Some((first, _)), Some((last, _))) = (deletes.first(), deletes.last()) else {
         return Err(Error::bug("a delete file without deletes"));
     };
-    let path = format!("{}/{name}", format.folder_location);
+    let path = format!("{}/{}", format.folder_location, target.path);
     let file = format.storage.create(&path)?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -74,39 +76,38 @@ pub(crate) fn write(
         .map_err(|error| parquet_error(&path, error))?;
     let mut row_count = 0;
     for (location, rows) in deletes {
-        for rows in rows.chunks(CHUNK_ROWS) {
-            row_count += rows.len() as u64;
-            let batch = batch(location, rows)?;
+        row_count += rows.len();
+        let mut rows = rows.iter().peekable();
+        while rows.peek().is_some() {
+            let batch = batch(location, rows.by_ref().take(CHUNK_ROWS).collect())?;
             writer.write(&batch).map_err(|error| parquet_error(&path, error))?;
         }
     }
     let parquet = writer.finish().map_err(|error| parquet_error(&path, error))?;
     let size = writer.inner_mut().finish()?;
-    let mut columns = metrics::of_file(&parquet, &schema()?)?;
+    let mut columns = metrics::of_file(&parquet, &schema()?, &MetricsModes::full())?;
     columns.lower_bounds.insert(PATH_ID, Datum::string(first));
     columns.upper_bounds.insert(PATH_ID, Datum::string(last));
-    DataFileBuilder::default()
+    let mut builder = DataFileBuilder::default();
+    columns.fill(&mut builder);
+    let file = builder
         .content(DataContentType::PositionDeletes)
         .file_path(path)
         .file_format(DataFileFormat::Parquet)
-        .partition_spec_id(format.partition_spec_id)
+        .partition_spec_id(target.partition.spec_id)
+        .partition(target.partition.values.clone())
         .record_count(row_count)
         .file_size_in_bytes(size)
-        .column_sizes(columns.column_sizes)
-        .value_counts(columns.value_counts)
-        .null_value_counts(columns.null_value_counts)
-        .lower_bounds(columns.lower_bounds)
-        .upper_bounds(columns.upper_bounds)
-        .split_offsets(Some(columns.split_offsets))
         .referenced_data_file((deletes.len() == 1).then(|| first.to_string()))
         .build()
-        .map_err(Error::bug)
+        .map_err(Error::bug)?;
+    Ok(NewFile { spec_id: target.partition.spec_id, file })
 }
 
-fn batch(location: &str, rows: &[u32]) -> Result<RecordBatch, Error> {
+fn batch(location: &str, rows: Vec<u32>) -> Result<RecordBatch, Error> {
     let paths: ArrayRef =
         Arc::new(StringArray::from_iter_values(std::iter::repeat_n(location, rows.len())));
     let positions: ArrayRef =
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| i64::from(*row))));
+        Arc::new(Int64Array::from_iter_values(rows.into_iter().map(i64::from)));
     RecordBatch::try_new(arrow_schema(), vec![paths, positions]).map_err(Error::bug)
 }

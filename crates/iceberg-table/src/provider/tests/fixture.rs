@@ -186,7 +186,7 @@ impl Fixture {
     pub(crate) fn deletion_vector(&mut self, file: &DataFile, positions: &[u64]) -> DataFile {
         let path = self.path("puffin");
         let vector: RoaringTreemap = positions.iter().copied().collect();
-        let blob = deletion_vector_blob(&vector);
+        let blob = deletion_vector_blob(&vector).unwrap();
         // The manifest alone says where the blob is; the rest of the Puffin file is not read.
         let mut bytes = b"PFA1".to_vec();
         bytes.extend_from_slice(&blob);

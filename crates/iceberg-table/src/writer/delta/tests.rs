@@ -9,10 +9,14 @@ use shardlake_change::{Column, LogicalType, TableSchema};
 
 use super::*;
 use crate::testing::{Lake, Run, changelog, files, read};
-use crate::{Catalog, HadoopCatalog, TableCreation, TableName};
+use crate::writer::position_delete;
+use crate::{
+    Catalog, DeleteMode, DeltaWriterOptions, HadoopCatalog, PartitionField, SortField,
+    TableCreation, TableName,
+};
 
 fn small_windows(window_rows: usize) -> DeltaWriterOptions {
-    DeltaWriterOptions { window_rows, encoder_count: 2, index_memory_bytes: 1 << 30 }
+    DeltaWriterOptions { window_rows, encoder_count: 2, ..DeltaWriterOptions::default() }
 }
 
 #[test]
@@ -226,16 +230,62 @@ fn epoch() -> impl Strategy<Value = Epoch> {
         .prop_map(|(batches, dies_after)| Epoch { batches, dies_after })
 }
 
+/// How the table of a test is laid out and deleted from.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    mode: Option<DeleteMode>,
+    format_version: u8,
+    partitioned: bool,
+    sorted: bool,
+    by_file: bool,
+}
+
+fn layout() -> impl Strategy<Value = Layout> {
+    let modes = prop_oneof![Just((None, 2)), Just((Some(DeleteMode::Equality), 2)),];
+    (modes, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |((mode, format_version), partitioned, sorted, by_file)| Layout {
+            mode,
+            format_version,
+            partitioned,
+            sorted,
+            by_file,
+        },
+    )
+}
+
+impl Layout {
+    fn lake(self) -> Lake {
+        let granularity = if self.by_file { "file" } else { "partition" };
+        let properties = [
+            ("commit.manifest.min-count-to-merge", "3"),
+            ("write.delete.granularity", granularity),
+            ("shardlake.table.open-files", "2"),
+        ];
+        Lake::made_of(&properties, &["id"], |creation| {
+            creation.format_version = self.format_version;
+            if self.partitioned {
+                // By the value, so that an update moves a row to another partition.
+                creation.partitioned_by = vec![PartitionField::parse("truncate(2, name)").unwrap()];
+            }
+            if self.sorted {
+                creation.sorted_by = SortField::parse_list("name desc, id").unwrap();
+            }
+        })
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     #[test]
     fn the_table_equals_the_model_after_every_epoch(
         epochs in prop::collection::vec(epoch(), 1..8),
         window_rows in 1..20usize,
+        layout in layout(),
     ) {
-        let lake = Lake::new();
-        let mut run = Run::start(&lake, small_windows(window_rows));
+        let lake = layout.lake();
+        let options = DeltaWriterOptions { delete_mode: layout.mode, ..small_windows(window_rows) };
+        let mut run = Run::start(&lake, options);
         let mut model = BTreeMap::new();
         for (number, epoch) in (1..).zip(&epochs) {
             let mut batches = Vec::new();
@@ -251,7 +301,7 @@ proptest! {
                 if count > batches.len() {
                     run.writer.close_epoch(number).unwrap();
                 }
-                run = Run::start(&lake, small_windows(window_rows));
+                run = Run::start(&lake, options);
                 let committed = run.committer.progress().map_or(0, |progress| progress.epoch);
                 prop_assert_eq!(committed + 1, number);
             }

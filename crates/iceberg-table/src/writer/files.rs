@@ -1,0 +1,39 @@
+//! The data files that locations in the key index refer to, by number.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::partition::Partition;
+use crate::Error;
+use crate::index::Location;
+
+/// A data file, committed or being written.
+#[derive(Clone, Debug)]
+pub(crate) struct RegisteredFile {
+    /// Where it is.
+    pub(crate) location: Arc<str>,
+    /// The partition that it belongs to.
+    pub(crate) partition: Arc<Partition>,
+}
+
+/// All data files of one run. A number is given once and never again.
+#[derive(Default)]
+pub(crate) struct FileRegistry(RwLock<Vec<RegisteredFile>>);
+
+impl FileRegistry {
+    /// Numbers a file.
+    pub(crate) fn add(&self, file: RegisteredFile) -> Result<u32, Error> {
+        let mut files = self.0.write();
+        let number = u32::try_from(files.len()).ok().filter(|number| *number < u32::MAX);
+        files.push(file);
+        number.ok_or_else(|| Error::bug("more than 2^32 data files"))
+    }
+
+    /// The file and row where the row of a location is now; none if it is gone.
+    pub(crate) fn resolve(&self, at: Location) -> Result<Option<(RegisteredFile, u32)>, Error> {
+        let files = self.0.read();
+        let file = files.get(at.file as usize);
+        file.map(|file| Some((file.clone(), at.row))).ok_or_else(|| Error::bug("an unknown file"))
+    }
+}

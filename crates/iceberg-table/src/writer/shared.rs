@@ -1,0 +1,125 @@
+//! What the writers of all workers share: the key index, the file format and the numbers of files.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::data::FileFormat;
+use super::mode::{DeleteForm, DeleteMode};
+use super::{FileRegistry, KeyHasher};
+use crate::index::Location;
+use crate::{Error, KeyIndex, Table, index, schema};
+
+/// How delta writers work.
+#[derive(Clone, Copy, Debug)]
+pub struct DeltaWriterOptions {
+    /// Memory that the key index may take, in bytes.
+    pub index_memory_bytes: usize,
+    /// Threads that encode, for each writer.
+    pub encoder_count: usize,
+    /// How many rows are folded together, unless a single batch has more.
+    pub window_rows: usize,
+    /// How rows are deleted; by default what is best for the table's format version.
+    pub delete_mode: Option<DeleteMode>,
+}
+
+impl Default for DeltaWriterOptions {
+    fn default() -> Self {
+        Self {
+            index_memory_bytes: 1 << 30,
+            encoder_count: 2,
+            window_rows: 64 * 1024,
+            delete_mode: None,
+        }
+    }
+}
+
+/// What all writers of one table share: its key index and its file format. Made once for each run.
+pub struct WriterShared {
+    pub(super) format: Arc<FileFormat>,
+    pub(super) key: Option<KeyHasher>,
+    pub(super) index: Arc<KeyIndex>,
+    pub(super) files: FileRegistry,
+    pub(super) options: DeltaWriterOptions,
+    pub(super) form: Mutex<DeleteForm>,
+    /// How many data files one writer has open at most.
+    pub(super) open_files: usize,
+    /// Rows that have a newer row of the same key, found when the index was built.
+    pub(super) superseded: Mutex<Vec<Location>>,
+    /// Is part of the names of all files of this run.
+    pub(super) run: Uuid,
+}
+
+impl WriterShared {
+    /// Reads what `table` holds now into a key index.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the table cannot be written, [`Error::IndexMemory`], or what reading its
+    /// files reports.
+    pub async fn load(table: &Table, options: DeltaWriterOptions) -> Result<Arc<Self>, Error> {
+        let format = Arc::new(FileFormat::of_table(table)?);
+        let form = DeleteForm::of_table(table, options.delete_mode)?;
+        let index = KeyIndex::new(options.index_memory_bytes);
+        let columns = schema::key_indices(table.schema());
+        let files = FileRegistry::default();
+        let mut key = None;
+        let mut superseded = Vec::new();
+        if !columns.is_empty() {
+            let hasher = KeyHasher::try_new(&format.arrow_schema, columns, index.seed())?;
+            if !form.by_key {
+                superseded = index::rebuild(table, &hasher, &index, &files).await?;
+            }
+            key = Some(hasher);
+        }
+        check_partitions(table, &format, form)?;
+        let open_files = crate::properties::OPEN_FILES.read(table.metadata().properties())?.max(1);
+        Ok(Arc::new(Self {
+            format,
+            key,
+            index,
+            files,
+            options,
+            form: Mutex::new(form),
+            open_files,
+            superseded: Mutex::new(superseded),
+            run: Uuid::new_v4(),
+        }))
+    }
+
+    /// The key index.
+    #[must_use]
+    pub const fn index(&self) -> &Arc<KeyIndex> {
+        &self.index
+    }
+
+    /// Deletes from now on as `table` in its present state has them, for example after its format
+    /// version was raised. Epochs that are open go on as they began.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the property that cannot be followed.
+    pub fn refresh(&self, table: &Table) -> Result<(), Error> {
+        let form = DeleteForm::of_table(table, self.options.delete_mode)?;
+        *self.form.lock() = form;
+        Ok(())
+    }
+}
+
+/// An upsert by key alone does not know in which partition the old row is.
+fn check_partitions(table: &Table, format: &FileFormat, form: DeleteForm) -> Result<(), Error> {
+    let Some(partitioner) = format.partitioner.as_ref().filter(|_| form.by_key && form.upserts)
+    else {
+        return Ok(());
+    };
+    let key = schema::key_indices(table.schema());
+    match partitioner.columns().find(|column| !key.contains(column)) {
+        None => Ok(()),
+        Some(column) => Err(Error::Invalid(format!(
+            "table {} is partitioned by column '{}', which is not part of its primary key: with \
+             'write.upsert.enabled' and equality deletes its old rows cannot be found; use another \
+             'shardlake.delete-mode'",
+            table.name(),
+            format.arrow_schema.field(column).name()
+        ))),
+    }
+}
