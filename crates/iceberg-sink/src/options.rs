@@ -66,10 +66,10 @@ pub(crate) const WRITE_FORMAT: OptionSpec = OptionSpec::new(
 );
 pub(crate) const DELETE_MODE: OptionSpec = OptionSpec::new(
     "shardlake.delete-mode",
-    OptionKind::Word(&["position"]),
-    "How deletes are written: by position, through the key index.",
-)
-.default_value("position");
+    OptionKind::Word(&["position", "equality"]),
+    "How deletes are written: position, through the key index; equality, by key as Flink does it, without \
+     an index, which readers have to join.",
+);
 pub(crate) const INDEX_MEMORY: OptionSpec = OptionSpec::new(
     "shardlake.index.memory",
     OptionKind::Size,

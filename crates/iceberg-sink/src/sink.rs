@@ -10,12 +10,12 @@ use shardlake_connector::{
     SinkFactory, SinkWriter, TableDefinition,
 };
 use shardlake_iceberg_table::commit::Committer;
-use shardlake_iceberg_table::{DeltaWriter, DeltaWriterOptions, WriterShared};
+use shardlake_iceberg_table::{DeleteMode, DeltaWriter, DeltaWriterOptions, WriterShared};
 
 use crate::Target;
 use crate::committer::{IcebergCommitter, from_epoch};
 use crate::error::from_lake;
-use crate::options::{ENCODERS, INDEX_MEMORY, OPTIONS, POSITION_COMMIT_INTERVAL};
+use crate::options::{DELETE_MODE, ENCODERS, INDEX_MEMORY, OPTIONS, POSITION_COMMIT_INTERVAL};
 use crate::writer::IcebergWriter;
 
 /// Makes sinks for `'connector' = 'iceberg'`.
@@ -36,12 +36,14 @@ impl SinkFactory for IcebergSinkFactory {
         let target = Target::of_definition(table)?;
         let index_memory = table.options.size_bytes(&INDEX_MEMORY)?.unwrap_or(u64::MAX);
         let encoders = table.options.integer(&ENCODERS)?.unwrap_or(1);
+        let delete_mode = table.options.text(&DELETE_MODE).map(str::parse::<DeleteMode>);
         let interval = table.options.duration_ms(&POSITION_COMMIT_INTERVAL)?.unwrap_or(600_000);
         Ok(Arc::new(IcebergSink {
             target,
             writer_options: DeltaWriterOptions {
                 index_memory_bytes: usize::try_from(index_memory).unwrap_or(usize::MAX),
                 encoder_count: usize::try_from(encoders).unwrap_or(1),
+                delete_mode: delete_mode.transpose().map_err(from_lake)?,
                 ..DeltaWriterOptions::default()
             },
             position_interval: Duration::from_millis(interval),

@@ -172,11 +172,11 @@ impl Committer {
 
 fn check_writable(table: &Table) -> Result<(), Error> {
     let version = table.metadata().format_version();
-    if version == FormatVersion::V2 {
+    if version < FormatVersion::V3 {
         return Ok(());
     }
     Err(Error::Invalid(format!(
-        "table {} has format version {version}; only format version 2 can be written",
+        "table {} has format version {version}; only format versions 1 and 2 can be written",
         table.name()
     )))
 }

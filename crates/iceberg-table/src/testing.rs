@@ -16,6 +16,7 @@ use shardlake_change::{ChangeBatch, Column, LogicalType, TableSchema, parse_chan
 use tempfile::TempDir;
 
 use crate::commit::{Committer, EpochProgress, RowDelta};
+use crate::scan::deletion_vector;
 use crate::{
     Catalog, DeltaWriter, DeltaWriterOptions, HadoopCatalog, Table, TableCreation, TableName,
     WriterShared, WrittenFiles,
@@ -145,7 +146,7 @@ pub(crate) fn rows(table: &Table) -> Vec<String> {
                 let path = file.referenced_data_file().unwrap();
                 *vectors.entry(path.clone()).or_default() += 1;
                 let rows: BTreeSet<u64> =
-                    crate::scan::deletion_vector::read(table.storage(), file).unwrap().iter().collect();
+                    deletion_vector::read(table.storage(), file).unwrap().iter().collect();
                 assert_eq!(rows.len() as u64, file.record_count());
                 gone.entry(path).or_default().push((*number, rows));
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use iceberg::spec::{
-    ManifestContentType, ManifestFile, ManifestListWriter, Operation, Snapshot,
+    FormatVersion, ManifestContentType, ManifestFile, ManifestListWriter, Operation, Snapshot,
     SnapshotSummaryCollector, Summary,
 };
 use uuid::Uuid;
@@ -87,7 +87,12 @@ impl PendingSnapshot {
         let metadata = table.metadata();
         let parent = metadata.current_snapshot_id();
         let sequence_number = metadata.next_sequence_number();
-        let mut list = ManifestListWriter::v2(file, id, parent, sequence_number);
+        let mut list = match metadata.format_version() {
+            FormatVersion::V1 => ManifestListWriter::v1(file, id, parent),
+            FormatVersion::V2 | FormatVersion::V3 => {
+                ManifestListWriter::v2(file, id, parent, sequence_number)
+            }
+        };
         list.add_manifests(manifests.iter().cloned()).map_err(Error::bug)?;
         list.close().await.map_err(storage)?;
         Ok(path)

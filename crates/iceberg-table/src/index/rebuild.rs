@@ -87,9 +87,8 @@ pub(crate) async fn rebuild(
         return Ok(Vec::new());
     }
     let started = Instant::now();
-    let deleted = in_parallel(&live.position_deletes, |_, live| {
-        read_deletes(table.storage(), &live.file)
-    })?;
+    let deleted =
+        in_parallel(&live.position_deletes, |_, live| read_deletes(table.storage(), &live.file))?;
     let mut deleted_rows: HashMap<Arc<str>, Vec<u32>> = HashMap::new();
     for (location, mut rows) in deleted.into_iter().flatten() {
         deleted_rows.entry(location).or_default().append(&mut rows);

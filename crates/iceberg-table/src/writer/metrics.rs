@@ -6,6 +6,7 @@
 //! possible. Columns inside lists and maps have no counts and no bounds.
 
 use std::collections::HashMap;
+use std::slice;
 
 use iceberg::spec::{
     DataFileBuilder, Datum, NestedFieldRef, PrimitiveType, Schema, SortOrder, Type,
@@ -128,10 +129,11 @@ fn push_leaves(fields: &[NestedFieldRef], leaves: &mut Vec<i32>) {
             Type::Primitive(_) => leaves.push(field.id),
             Type::Struct(inner) => push_leaves(inner.fields(), leaves),
             Type::List(list) => {
-                push_leaves(std::slice::from_ref(&list.element_field), leaves);
+                push_leaves(slice::from_ref(&list.element_field), leaves);
             }
             Type::Map(map) => {
-                push_leaves(&[map.key_field.clone(), map.value_field.clone()], leaves);
+                push_leaves(slice::from_ref(&map.key_field), leaves);
+                push_leaves(slice::from_ref(&map.value_field), leaves);
             }
         }
     }

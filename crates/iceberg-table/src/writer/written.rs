@@ -4,6 +4,7 @@
 //! names, one after another. See `docs/formats/written-files.md`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -181,9 +182,7 @@ impl WrittenFiles {
         let mut written = Self { copies_on_write: encoded.copies_on_write, ..Self::default() };
         let specs = encoded.data.iter().chain(&encoded.deletes).map(|file| file.spec);
         for spec_id in specs.chain(encoded.row_deletes.iter().map(|deletes| deletes.spec)) {
-            if let std::collections::btree_map::Entry::Vacant(vacant) =
-                written.partition_types.entry(spec_id)
-            {
+            if let Entry::Vacant(vacant) = written.partition_types.entry(spec_id) {
                 vacant.insert(partition_type(table, spec_id)?);
             }
         }
@@ -195,9 +194,9 @@ impl WrittenFiles {
             let rows = RoaringBitmap::deserialize_from(bitmap)
                 .map_err(|error| corrupt(error.to_string()))?;
             let kind = Type::Struct(written.partition_type(deletes.spec)?.clone());
-            let values = match Literal::try_from_json(deletes.partition, &kind) {
-                Ok(Some(Literal::Struct(values))) => values,
-                _ => return Err(corrupt("a partition does not fit its spec".to_owned())),
+            let values = Literal::try_from_json(deletes.partition, &kind);
+            let Ok(Some(Literal::Struct(values))) = values else {
+                return Err(corrupt("a partition does not fit its spec".to_owned()));
             };
             let partition = Arc::new(Partition { spec_id: deletes.spec, values });
             let location = deletes.location.into();

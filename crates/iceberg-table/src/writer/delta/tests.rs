@@ -105,6 +105,96 @@ fn without_a_key_rows_are_appended_and_changes_refused() {
 }
 
 #[test]
+fn a_table_of_format_version_1_takes_inserts_only() {
+    let lake = Lake::made_of(&[], &["id"], |creation| creation.format_version = 1);
+    let mut run = Run::start(&lake, DeltaWriterOptions::default());
+    run.epoch(1, "+I 1 | a");
+    run.epoch(2, "+I 2 | b");
+    assert_eq!(lake.rows(), ["1 | a", "2 | b"]);
+    let error = run.writer.write(3, changelog("-D 1 | a")).unwrap_err().to_string();
+    assert!(error.starts_with("a table of format version 1 has no deletes"), "{error}");
+}
+
+#[test]
+fn files_are_in_the_folder_of_their_partition_and_few_are_open() {
+    let properties = [("shardlake.table.open-files", "2")];
+    let lake = Lake::made_of(&properties, &["id"], |creation| {
+        creation.partitioned_by = vec![PartitionField::identity("name")];
+    });
+    let mut run = Run::start(&lake, DeltaWriterOptions::default());
+    let changes: Vec<String> = (0..12).map(|id| format!("+I {id} | p{}", id % 6)).collect();
+    let written = run.epoch(1, &changes.join("\n"));
+    assert_eq!(written.data.len(), 6);
+    for file in &written.data {
+        let folder = lake.dir.path().join("db/users/data");
+        let path = file.file_path().strip_prefix(folder.to_str().unwrap()).unwrap();
+        assert!(path.starts_with("/name=p"), "{path}");
+        assert_eq!(file.record_count(), 2);
+    }
+    // The row of a key that moves to another partition is deleted in the old one.
+    let moved = run.epoch(2, "-U 0 | p0\n+U 0 | p1");
+    assert_eq!(moved.deletes[0].partition(), written.data[0].partition());
+    assert_ne!(moved.deletes[0].partition(), moved.data[0].partition());
+    assert_eq!(lake.rows().len(), 12);
+}
+
+#[test]
+fn deletes_share_a_file_as_the_table_says() {
+    for (granularity, count) in [("partition", 1), ("file", 3)] {
+        let lake = Lake::with(&[("write.delete.granularity", granularity)], &["id"]);
+        let mut run = Run::start(&lake, DeltaWriterOptions::default());
+        (1..=3).for_each(|id| drop(run.epoch(id, &format!("+I {id} | a"))));
+        let files = run.epoch(4, "-D 1 | a\n-D 2 | a\n-D 3 | a");
+        assert_eq!(files.deletes.len(), count);
+        assert_eq!(files.deletes[0].referenced_data_file().is_some(), granularity == "file");
+        assert!(lake.rows().is_empty());
+    }
+}
+
+#[test]
+fn a_file_says_that_it_is_sorted_only_if_it_is() {
+    let lake = Lake::made_of(&[], &["id"], |creation| {
+        creation.sorted_by = SortField::parse_list("name desc").unwrap();
+    });
+    let mut run = Run::start(&lake, DeltaWriterOptions { encoder_count: 1, ..small_windows(2) });
+    let names = |file: &iceberg::spec::DataFile| -> Vec<String> {
+        let batches = read(file);
+        let names = batches.iter().flat_map(|batch| {
+            batch.column(1).as_any().downcast_ref::<StringArray>().unwrap().iter().flatten()
+        });
+        names.map(str::to_owned).collect()
+    };
+    let sorted = run.epoch(1, "+I 1 | a\n+I 2 | b");
+    assert_eq!(names(&sorted.data[0]), ["b", "a"]);
+    assert_eq!(sorted.data[0].sort_order_id(), Some(1));
+    run.writer.write(2, changelog("+I 3 | a\n+I 4 | b")).unwrap();
+    run.writer.write(2, changelog("+I 5 | c")).unwrap();
+    let files = run.writer.close_epoch(2).unwrap();
+    assert_eq!(names(&files.data[0]), ["b", "a", "c"]);
+    assert_eq!(files.data[0].sort_order_id(), None);
+}
+
+#[test]
+fn equality_deletes_hold_keys_once_and_hit_older_rows_only() {
+    let lake = Lake::new();
+    let options =
+        DeltaWriterOptions { delete_mode: Some(DeleteMode::Equality), ..small_windows(3) };
+    let mut run = Run::start(&lake, options);
+    run.epoch(1, "+I 1 | a\n+I 2 | b");
+    run.writer.write(2, changelog("-U 1 | a\n+U 1 | c")).unwrap();
+    run.writer.write(2, changelog("-U 1 | c\n+U 1 | d\n+I 3 | e\n-D 3 | e")).unwrap();
+    let files = run.writer.close_epoch(2).unwrap();
+    let equality = files.deletes.iter().find(|file| file.equality_ids().is_some()).unwrap();
+    assert_eq!(equality.record_count(), 1);
+    run.commit(2, files).unwrap();
+    assert_eq!(lake.rows(), ["1 | d", "2 | b"]);
+    // A writer with a key index goes on from there.
+    let mut run = Run::start(&lake, DeltaWriterOptions::default());
+    run.epoch(3, "-D 2 | b\n-U 1 | d\n+U 1 | f");
+    assert_eq!(lake.rows(), ["1 | f"]);
+}
+
+#[test]
 fn a_null_in_a_required_column_is_refused_by_column() {
     let lake = Lake::new();
     let mut run = Run::start(&lake, DeltaWriterOptions::default());
