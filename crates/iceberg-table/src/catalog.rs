@@ -1,15 +1,26 @@
 //! Where tables are found by name, and how a new version of a table becomes its current one.
 
 mod creation;
+mod drop;
 mod hadoop;
+mod hadoop_objects;
 mod metadata_file;
+pub(crate) mod options;
+mod rest;
+mod sql;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 pub use creation::{PartitionField, PartitionTransform, SortField, TableCreation};
 pub use hadoop::HadoopCatalog;
+use hadoop_objects::HadoopObjectCatalog;
 use iceberg::spec::TableMetadataBuildResult;
+pub use options::{catalog_option_keys, is_catalog_option, open_catalog};
+pub use rest::RestCatalog;
+pub use sql::{SqlCatalog, SqlConnection};
 
-use crate::{Error, Table, TableName};
+use crate::{Error, Storage, Table, TableName};
 
 /// A collection of tables. The one operation that matters is [`Catalog::publish`], an atomic
 /// compare-and-swap of a table's metadata.
@@ -78,6 +89,17 @@ fn check_namespace(namespace: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// The Hadoop catalog in a warehouse.
+fn open_hadoop(warehouse: &str, storage: Storage) -> Result<Arc<dyn Catalog>, Error> {
+    if warehouse.contains("://") && !warehouse.starts_with("file:") {
+        let location = warehouse_location(warehouse)?;
+        // Refuses other kinds of storage by name, before anything is planned.
+        storage.check(&location)?;
+        return Ok(Arc::new(HadoopObjectCatalog::new(location, storage)));
+    }
+    Ok(Arc::new(HadoopCatalog::new(warehouse)?))
+}
+
 /// The folder that a user's `warehouse` names, as it is written in metadata.
 fn warehouse_location(warehouse: &str) -> Result<String, Error> {
     if warehouse.contains("://") && !warehouse.starts_with("file:") {
@@ -86,3 +108,6 @@ fn warehouse_location(warehouse: &str) -> Result<String, Error> {
     let path = hadoop::warehouse_path(warehouse)?;
     Ok(hadoop::utf8(&path)?.trim_end_matches('/').to_owned())
 }
+
+#[cfg(test)]
+mod tests;

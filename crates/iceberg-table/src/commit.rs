@@ -17,7 +17,8 @@ use std::sync::Arc;
 use iceberg::spec::FormatVersion;
 use manifests::Manifests;
 pub use progress::{EpochProgress, JobProgress, Writer};
-use snapshot::{PendingSnapshot, now_ms};
+use snapshot::PendingSnapshot;
+pub(crate) use snapshot::now_ms;
 
 use crate::{Catalog, Error, Table, TableName, WrittenFiles};
 

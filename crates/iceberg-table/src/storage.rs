@@ -30,8 +30,10 @@ use iceberg::io::{FileIO, FileIOBuilder};
 pub(crate) use io_runtime::{pause, run as run_on_network, run_blocking};
 use object_store::ObjectStore;
 use objects::ObjectPlace;
+pub(crate) use objects::no_exclusive_writes;
 use parking_lot::Mutex;
 use s3::S3Options;
+pub(crate) use s3::{CredentialSource, S3Credentials};
 
 use crate::Error;
 
@@ -57,6 +59,8 @@ pub struct Storage {
 
 struct Shared {
     s3: S3Options,
+    /// Credentials that are renewed, in the place of those of the options.
+    credentials: Option<Arc<dyn CredentialSource>>,
     /// One store for each bucket in use.
     stores: Mutex<BTreeMap<String, Arc<dyn ObjectStore>>>,
 }
@@ -82,17 +86,26 @@ impl Storage {
     pub fn from_options<'a>(
         options: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Error> {
-        Ok(Self::new(S3Options::parse(options)?))
+        Ok(Self::new(S3Options::default().overlaid(options)?, None))
     }
 
     /// A storage without options.
     #[must_use]
     pub fn local() -> Self {
-        Self::new(S3Options::default())
+        Self::new(S3Options::default(), None)
     }
 
-    fn new(s3: S3Options) -> Self {
-        Self { shared: Arc::new(Shared { s3, stores: Mutex::default() }) }
+    fn new(s3: S3Options, credentials: Option<Arc<dyn CredentialSource>>) -> Self {
+        Self { shared: Arc::new(Shared { s3, credentials, stores: Mutex::default() }) }
+    }
+
+    /// The same storage with what a catalog says about one table.
+    pub(crate) fn overlaid<'a>(
+        &self,
+        options: impl IntoIterator<Item = (&'a str, &'a str)>,
+        credentials: Option<Arc<dyn CredentialSource>>,
+    ) -> Result<Self, Error> {
+        Ok(Self::new(self.shared.s3.clone().overlaid(options)?, credentials))
     }
 
     /// Puts a store of its own behind a bucket, for example one that fails on purpose.
@@ -106,6 +119,19 @@ impl Storage {
     #[must_use]
     pub fn is_option(key: &str) -> bool {
         S3Options::knows(key)
+    }
+
+    /// The keys of these options.
+    pub(crate) fn option_keys() -> impl Iterator<Item = &'static str> {
+        s3::KEYS.into_iter()
+    }
+
+    /// Whether a location is in a place that is supported.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the place.
+    pub(crate) fn check(&self, location: &str) -> Result<(), Error> {
+        self.place(location).map(drop)
     }
 
     fn place(&self, location: &str) -> Result<Place, Error> {
@@ -133,7 +159,7 @@ impl Storage {
         let store = match stores.get(bucket) {
             Some(store) => Arc::clone(store),
             None => {
-                let store = self.shared.s3.bucket(bucket)?;
+                let store = self.shared.s3.bucket(bucket, self.shared.credentials.as_ref())?;
                 stores.insert(bucket.to_owned(), Arc::clone(&store));
                 store
             }
@@ -294,4 +320,6 @@ impl Storage {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod testing;
+#[cfg(test)]
+pub(crate) mod tests;

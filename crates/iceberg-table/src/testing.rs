@@ -225,3 +225,16 @@ fn text(batch: &RecordBatch) -> Vec<String> {
         .map(|row| columns.iter().map(|c| c.value(row).to_string()).collect::<Vec<_>>().join(" | "))
         .collect()
 }
+
+/// The rows of the current snapshot as the provider reads them, sorted. Reads from any storage.
+pub(crate) fn rows_by_scan(table: &Table) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let provider = crate::IcebergTableProvider::new(table.clone(), &crate::AsOf::Current).unwrap();
+    let batches = runtime.block_on(async {
+        let context = datafusion::prelude::SessionContext::new();
+        context.read_table(Arc::new(provider)).unwrap().collect().await.unwrap()
+    });
+    let mut rows: Vec<String> = batches.iter().flat_map(text).collect();
+    rows.sort();
+    rows
+}

@@ -40,6 +40,13 @@ impl Reader {
         run_python(script, |command| command.args(arguments))
     }
 
+    /// A command that runs such a script, for one that goes on beside the test.
+    pub fn script_command(script: &str, arguments: &[&str]) -> Result<Command, Error> {
+        let mut command = Command::new(python()?);
+        command.arg("-B").arg(workspace_root().join("tests/readers").join(script)).args(arguments);
+        Ok(command)
+    }
+
     fn run(self, arguments: &[&std::ffi::OsStr]) -> Result<Vec<String>, Error> {
         let script = match self {
             Self::DuckDb => "duckdb_rows.py",

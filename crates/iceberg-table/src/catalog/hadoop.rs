@@ -82,10 +82,10 @@ impl HadoopCatalog {
 }
 
 /// The folder of metadata in a table's folder.
-const METADATA: &str = "metadata";
-const HINT: &str = "version-hint.text";
+pub(super) const METADATA: &str = "metadata";
+pub(super) const HINT: &str = "version-hint.text";
 
-fn file_name(version: u64) -> String {
+pub(super) fn file_name(version: u64) -> String {
     format!("v{version}.metadata.json")
 }
 
@@ -207,7 +207,7 @@ impl Catalog for HadoopCatalog {
 }
 
 /// Whether `newest` was made from `older`, which is in the file `location`.
-fn descends_from(newest: &TableMetadata, older: &TableMetadata, location: &str) -> bool {
+pub(super) fn descends_from(newest: &TableMetadata, older: &TableMetadata, location: &str) -> bool {
     let has_snapshot = |id| newest.snapshot_by_id(id).is_some();
     newest.metadata_log().iter().any(|entry| entry.metadata_file == location)
         || older.current_snapshot_id().is_some_and(has_snapshot)
@@ -269,7 +269,12 @@ fn newest_listed(folder: &Path) -> Result<Option<(u64, PathBuf)>, Error> {
 }
 
 fn version_of(file_name: Option<&OsStr>) -> Option<u64> {
-    let rest = file_name?.to_str()?.strip_prefix('v')?;
+    version_of_name(file_name?.to_str()?)
+}
+
+/// The version that a metadata file is, by its name.
+pub(super) fn version_of_name(name: &str) -> Option<u64> {
+    let rest = name.strip_prefix('v')?;
     let number = [".metadata.json", ".gz.metadata.json", ".metadata.json.gz"]
         .iter()
         .find_map(|suffix| rest.strip_suffix(suffix).filter(|n| n.parse::<u64>().is_ok()))?;
@@ -330,7 +335,7 @@ fn folders(dir: &Path) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-fn check_name(what: &str, name: &str) -> Result<(), Error> {
+pub(super) fn check_name(what: &str, name: &str) -> Result<(), Error> {
     let reason = if name.is_empty() {
         "is empty"
     } else if name.contains(['/', '\0']) {

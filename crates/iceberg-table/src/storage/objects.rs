@@ -153,7 +153,7 @@ impl ObjectPlace {
                 }
                 Err(_) => return Err(self.error("write", failure)),
             }
-            tokio::time::sleep(Duration::from_millis(100) * 2_u32.pow(attempt)).await;
+            tokio::time::sleep(Duration::from_millis(25) * 2_u32.pow(attempt)).await;
             attempt += 1;
         }
     }
@@ -197,7 +197,7 @@ impl ObjectPlace {
 }
 
 /// The refusal of a store that overwrites where it should not.
-pub(super) fn no_exclusive_writes(location: &str) -> Error {
+pub(crate) fn no_exclusive_writes(location: &str) -> Error {
     Error::Invalid(format!(
         "the object store of '{location}' has no conditional writes (If-None-Match), which a Hadoop \
          catalog on an object store needs; use a REST or SQL catalog for this warehouse"

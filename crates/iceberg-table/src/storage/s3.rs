@@ -6,8 +6,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
-use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
+use async_trait::async_trait;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, S3ConditionalPut};
+use object_store::{
+    BackoffConfig, ClientConfigKey, CredentialProvider, Error as StoreError, ObjectStore,
+    RetryConfig,
+};
 
 use crate::Error;
 
@@ -20,7 +24,7 @@ const REGION: &str = "s3.region";
 const CLIENT_REGION: &str = "client.region";
 const PATH_STYLE: &str = "s3.path-style-access";
 const REMOTE_SIGNING: &str = "s3.remote-signing-enabled";
-const KEYS: [&str; 8] = [
+pub(crate) const KEYS: [&str; 8] = [
     ENDPOINT,
     ACCESS_KEY_ID,
     SECRET_ACCESS_KEY,
@@ -59,11 +63,12 @@ impl S3Options {
         KEYS.contains(&key)
     }
 
-    /// Reads the options of a catalog; those that are none of storage are passed over.
-    pub(crate) fn parse<'a>(
+    /// These options with others over them; what is none of storage is passed over.
+    pub(crate) fn overlaid<'a>(
+        self,
         options: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Error> {
-        let mut found = Self::default();
+        let mut found = self;
         for (key, value) in options {
             let text = || Some(value.to_owned()).filter(|value| !value.is_empty());
             match key {
@@ -93,7 +98,11 @@ impl S3Options {
     }
 
     /// A client for one bucket. Does no I/O.
-    pub(crate) fn bucket(&self, bucket: &str) -> Result<Arc<dyn ObjectStore>, Error> {
+    pub(crate) fn bucket(
+        &self,
+        bucket: &str,
+        credentials: Option<&Arc<dyn CredentialSource>>,
+    ) -> Result<Arc<dyn ObjectStore>, Error> {
         let mut builder = AmazonS3Builder::from_env()
             .with_bucket_name(bucket)
             .with_conditional_put(S3ConditionalPut::ETagMatch)
@@ -122,7 +131,11 @@ impl S3Options {
         if let Some(region) = &self.region {
             builder = builder.with_region(region);
         }
-        if let (Some(id), Some(secret)) = (&self.access_key_id, &self.secret_access_key) {
+        if let Some(source) = credentials {
+            let source = Arc::clone(source);
+            builder =
+                builder.with_credentials(Arc::new(Renewed { bucket: bucket.to_owned(), source }));
+        } else if let (Some(id), Some(secret)) = (&self.access_key_id, &self.secret_access_key) {
             builder = builder.with_access_key_id(id).with_secret_access_key(secret);
             if let Some(token) = &self.session_token {
                 builder = builder.with_token(token);
@@ -132,6 +145,40 @@ impl S3Options {
             Error::Invalid(format!("bucket '{bucket}' cannot be reached: {error}"))
         })?;
         Ok(Arc::new(store))
+    }
+}
+
+/// Keys to a bucket.
+#[derive(Clone)]
+pub(crate) struct S3Credentials {
+    pub(crate) key_id: String,
+    pub(crate) secret: String,
+    pub(crate) session_token: Option<String>,
+}
+
+/// Where keys come from that end one day.
+#[async_trait]
+pub(crate) trait CredentialSource: fmt::Debug + Send + Sync {
+    /// Keys that are good for a while.
+    async fn credentials(&self, bucket: &str) -> Result<S3Credentials, Error>;
+}
+
+/// Keys that are asked for with each request.
+#[derive(Debug)]
+struct Renewed {
+    bucket: String,
+    source: Arc<dyn CredentialSource>,
+}
+
+#[async_trait]
+impl CredentialProvider for Renewed {
+    type Credential = AwsCredential;
+
+    async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
+        let found = self.source.credentials(&self.bucket).await;
+        let S3Credentials { key_id, secret, session_token } = found
+            .map_err(|error| StoreError::Generic { store: "credentials", source: error.into() })?;
+        Ok(Arc::new(AwsCredential { key_id, secret_key: secret, token: session_token }))
     }
 }
 
@@ -161,7 +208,7 @@ mod tests {
     use super::*;
 
     fn refusal(options: &[(&str, &str)]) -> String {
-        S3Options::parse(options.iter().copied()).unwrap_err().to_string()
+        S3Options::default().overlaid(options.iter().copied()).unwrap_err().to_string()
     }
 
     #[test]
@@ -179,15 +226,15 @@ mod tests {
             @"'s3.remote-signing-enabled' = 'true' is not supported; use vended credentials, or 's3.access-key-id' and 's3.secret-access-key'"
         );
         let options = [(ACCESS_KEY_ID, "id"), (SECRET_ACCESS_KEY, "sesame")];
-        let shown = format!("{:?}", S3Options::parse(options).unwrap());
+        let shown = format!("{:?}", S3Options::default().overlaid(options).unwrap());
         assert_eq!(shown, "S3Options { .. }");
     }
 
     #[test]
     fn a_region_of_java_gives_way_to_ours() {
         let options = [(REGION, "a"), (CLIENT_REGION, "b")];
-        assert_eq!(S3Options::parse(options).unwrap().region.as_deref(), Some("a"));
+        assert_eq!(S3Options::default().overlaid(options).unwrap().region.as_deref(), Some("a"));
         let options = [(CLIENT_REGION, "b"), (REGION, "a")];
-        assert_eq!(S3Options::parse(options).unwrap().region.as_deref(), Some("a"));
+        assert_eq!(S3Options::default().overlaid(options).unwrap().region.as_deref(), Some("a"));
     }
 }

@@ -32,8 +32,14 @@ fn names(root: &str, files: &[StoredFile]) -> Vec<String> {
 fn files_are_written_listed_read_and_removed_alike() {
     let (_dir, places) = places();
     for (storage, root) in places {
+        check_files(&storage, &root);
+    }
+}
+
+/// What every storage must do.
+pub(crate) fn check_files(storage: &Storage, root: &str) {
+    {
         block_on(async {
-            let root = root.as_str();
             let at = |name: &str| format!("{root}/{name}");
             assert_eq!(storage.list(&at("t")).await.unwrap(), []);
             assert!(storage.list_folders(&at("t")).await.unwrap().is_empty());
@@ -76,8 +82,15 @@ fn of_two_exclusive_writes_one_is_made() {
 #[test]
 fn a_large_file_goes_through_in_pieces() {
     let (_dir, places) = places();
-    let piece: Vec<u8> = (0..1_000_003_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
     for (storage, root) in places {
+        check_large_file(&storage, &root);
+    }
+}
+
+/// A file of several parts is written, and read in pieces.
+pub(crate) fn check_large_file(storage: &Storage, root: &str) {
+    let piece: Vec<u8> = (0..1_000_003_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
+    {
         let path = format!("{root}/t/large");
         let mut writer = storage.create(&path).unwrap();
         for _ in 0..40 {
