@@ -1,9 +1,11 @@
 //! Cutting a table into chunks by its key, and the SQL that reads them.
 //!
-//! Chunks are half-open ranges of the first column of the primary key. Keys are compared by the
+//! Chunks are half-open ranges of one column, by default the first of the primary key; rows without a key (NULL)
+//! are in the first one. Keys are compared by the
 //! server alone, so collations and character sets never matter here: integer and decimal keys that
 //! are spread evenly are cut by arithmetic, all others by asking the server for every n-th key.
 
+use crate::chunk_key::ChunkKey;
 use crate::position::KeyRange;
 
 /// How keys of a column are written in SQL.
@@ -84,14 +86,16 @@ pub(crate) fn quote_text(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
-/// The condition that a row's key is in the range; `TRUE` for the whole table.
-pub(crate) fn condition(column: &str, kind: KeyKind, keys: &KeyRange) -> String {
-    let column = quote_name(column);
-    let from = keys.from.as_ref().map(|from| format!("{column} >= {}", kind.literal(from)));
-    let to = keys.to.as_ref().map(|to| format!("{column} < {}", kind.literal(to)));
+/// The condition that a row's key is in the range; `TRUE` for the whole table. NULL comes before all keys.
+pub(crate) fn condition(key: &ChunkKey<'_>, keys: &KeyRange) -> String {
+    let column = quote_name(key.column);
+    let from = keys.from.as_ref().map(|from| format!("{column} >= {}", key.kind.literal(from)));
+    let to = keys.to.as_ref().map(|to| format!("{column} < {}", key.kind.literal(to)));
     match (from, to) {
         (None, None) => "TRUE".to_owned(),
-        (Some(bound), None) | (None, Some(bound)) => bound,
+        (Some(from), None) => from,
+        (None, Some(to)) if key.leads_primary => to,
+        (None, Some(to)) => format!("({to} OR {column} IS NULL)"),
         (Some(from), Some(to)) => format!("{from} AND {to}"),
     }
 }
@@ -100,20 +104,20 @@ pub(crate) fn condition(column: &str, kind: KeyKind, keys: &KeyRange) -> String 
 /// `chunk_size` rows on. Each answer is greater than `from` in the server's order, so cutting ends.
 pub(crate) fn next_key_sql(
     table: &str,
-    column: &str,
-    kind: KeyKind,
+    key: &ChunkKey<'_>,
     from: Option<&str>,
     chunk_size: u64,
 ) -> String {
-    let quoted = quote_name(column);
+    let quoted = quote_name(key.column);
     let after = match from {
-        Some(from) => format!(" WHERE {quoted} > {}", kind.literal(from)),
-        None => String::new(),
+        Some(from) => format!(" WHERE {quoted} > {}", key.kind.literal(from)),
+        None if key.leads_primary => String::new(),
+        None => format!(" WHERE {quoted} IS NOT NULL"),
     };
     let skip = if from.is_some() { chunk_size.saturating_sub(1) } else { chunk_size };
     format!(
         "SELECT {} FROM {table}{after} ORDER BY {quoted} LIMIT {},1",
-        kind.select(&quoted),
+        key.kind.select(&quoted),
         skip
     )
 }
@@ -258,14 +262,18 @@ mod tests {
             from: (!from.is_empty()).then(|| from.to_owned()),
             to: (!to.is_empty()).then(|| to.to_owned()),
         };
-        insta::assert_snapshot!(condition("a`b", KeyKind::Number, &keys("1", "")), @"`a``b` >= 1");
-        insta::assert_snapshot!(condition("id", KeyKind::Number, &keys("1 OR 1", "2")), @"`id` >= _utf8mb4 X'31204F522031' AND `id` < 2");
-        insta::assert_snapshot!(condition("id", KeyKind::Text, &keys("", "é'")), @"`id` < _utf8mb4 X'C3A927'");
-        insta::assert_snapshot!(condition("id", KeyKind::Bytes, &keys("00FF", "")), @"`id` >= X'00FF'");
-        insta::assert_snapshot!(condition("id", KeyKind::Temporal, &keys("2024-01-01", "")), @"`id` >= '2024-01-01'");
-        insta::assert_snapshot!(condition("id", KeyKind::Uncut, &KeyRange::default()), @"TRUE");
-        insta::assert_snapshot!(next_key_sql("`d`.`t`", "id", KeyKind::Bytes, Some("0A"), 100), @"SELECT HEX(`id`) FROM `d`.`t` WHERE `id` > X'0A' ORDER BY `id` LIMIT 99,1");
-        insta::assert_snapshot!(next_key_sql("`d`.`t`", "id", KeyKind::Text, None, 100), @"SELECT `id` FROM `d`.`t` ORDER BY `id` LIMIT 100,1");
+        let key = |column, kind| ChunkKey { column, kind, leads_primary: true };
+        insta::assert_snapshot!(condition(&key("a`b", KeyKind::Number), &keys("1", "")), @"`a``b` >= 1");
+        insta::assert_snapshot!(condition(&key("id", KeyKind::Number), &keys("1 OR 1", "2")), @"`id` >= _utf8mb4 X'31204F522031' AND `id` < 2");
+        insta::assert_snapshot!(condition(&key("id", KeyKind::Text), &keys("", "é'")), @"`id` < _utf8mb4 X'C3A927'");
+        insta::assert_snapshot!(condition(&key("id", KeyKind::Bytes), &keys("00FF", "")), @"`id` >= X'00FF'");
+        insta::assert_snapshot!(condition(&key("id", KeyKind::Temporal), &keys("2024-01-01", "")), @"`id` >= '2024-01-01'");
+        insta::assert_snapshot!(condition(&key("id", KeyKind::Uncut), &KeyRange::default()), @"TRUE");
+        insta::assert_snapshot!(next_key_sql("`d`.`t`", &key("id", KeyKind::Bytes), Some("0A"), 100), @"SELECT HEX(`id`) FROM `d`.`t` WHERE `id` > X'0A' ORDER BY `id` LIMIT 99,1");
+        insta::assert_snapshot!(next_key_sql("`d`.`t`", &key("id", KeyKind::Text), None, 100), @"SELECT `id` FROM `d`.`t` ORDER BY `id` LIMIT 100,1");
+        let other = ChunkKey { column: "at", kind: KeyKind::Number, leads_primary: false };
+        insta::assert_snapshot!(condition(&other, &keys("", "5")), @"(`at` < 5 OR `at` IS NULL)");
+        insta::assert_snapshot!(next_key_sql("`d`.`t`", &other, None, 100), @"SELECT `at` FROM `d`.`t` WHERE `at` IS NOT NULL ORDER BY `at` LIMIT 100,1");
     }
 
     proptest! {

@@ -14,11 +14,13 @@ use shardlake_mysql_wire::{Error as WireError, SourceColumn, command};
 
 use crate::binlog::Target;
 use crate::chunk::{condition, quote_name};
+use crate::chunk_key::ChunkKey;
 use crate::connection::Connection;
 use crate::discovery::{ServerColumn, ServerTable};
 use crate::error::{Error, Result};
 use crate::lane::Shared;
 use crate::output::{OutputShape, Run};
+use crate::pace::Pace;
 use crate::position::KeyRange;
 use crate::spill::RowBuffer;
 use crate::status::{SentRows, StatusBoard};
@@ -181,13 +183,14 @@ impl<'a> TableReader<'a> {
         let mut names: Vec<String> = wanted.iter().map(|column| quote_name(&column.name)).collect();
         if names.is_empty() {
             // Rows without any wanted column still count.
-            names.push(quote_name(table.chunk_key()?.0));
+            names.push(quote_name(shared.options.chunk_keys.of(table)?.column));
         }
-        let select = format!(
-            "SELECT {} FROM {} FORCE INDEX (PRIMARY) WHERE ",
-            names.join(", "),
-            table.quoted()
-        );
+        let key = shared.options.chunk_keys.of(table);
+        let index = match key {
+            Ok(ChunkKey { leads_primary: true, .. }) => " FORCE INDEX (PRIMARY)",
+            Ok(_) | Err(_) => "",
+        };
+        let select = format!("SELECT {} FROM {}{index} WHERE ", names.join(", "), table.quoted());
         let builder = new_builder(declared)?;
         Ok(Self { table: Arc::clone(table), shared, select, suffix: "", builder, zone })
     }
@@ -207,10 +210,10 @@ impl<'a> TableReader<'a> {
         &mut self,
         connection: &mut Connection,
         keys: &KeyRange,
-        rows: &mut RowBuffer,
+        (rows, pace): (&mut RowBuffer, &Pace),
     ) -> Result<()> {
-        let (column, kind) = self.table.chunk_key()?;
-        let sql = format!("{}{}{}", self.select, condition(column, kind, keys), self.suffix);
+        let key = self.shared.options.chunk_keys.of(&self.table)?;
+        let sql = format!("{}{}{}", self.select, condition(&key, keys), self.suffix);
         let server = connection.server().to_owned();
         let id = Arc::clone(&self.table.id);
         let failed = |error| unreadable(&server, &id, error);
@@ -233,14 +236,16 @@ impl<'a> TableReader<'a> {
         }
         let plan = ResultSetPlan::new(&columns, self.shared.shape.physical(), &self.zone)
             .map_err(failed)?;
-        let mut rows_until_look = ROWS_BETWEEN_LOOKS;
+        let (mut rows_until_look, mut bytes_since_look) = (ROWS_BETWEEN_LOOKS, 0);
         while let RowPacket::Row(row) =
             packets.next().and_then(reply::parse_binary_row).map_err(failed)?
         {
             plan.append(row, &mut self.builder).map_err(failed)?;
+            bytes_since_look += row.len();
             rows_until_look -= 1;
             if rows_until_look == 0 {
                 rows_until_look = ROWS_BETWEEN_LOOKS;
+                pace.keep(ROWS_BETWEEN_LOOKS as u64, std::mem::take(&mut bytes_since_look) as u64)?;
                 if self.builder.row_count() >= BATCH_ROWS
                     || self.builder.size_bytes() >= BATCH_BYTES
                 {
@@ -249,6 +254,7 @@ impl<'a> TableReader<'a> {
             }
         }
         packets.send_command(&command::statement_close(statement.statement_id)).map_err(failed)?;
+        pace.keep((ROWS_BETWEEN_LOOKS - rows_until_look) as u64, bytes_since_look as u64)?;
         if self.builder.row_count() > 0 {
             rows.push(self.finish()?)?;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shardlake_change::TableId;
 
-use crate::chunk::{KeyKind, quote_name, quote_text};
+use crate::chunk::{quote_name, quote_text};
 use crate::connection::{Connection, TextRow};
 use crate::ddl::{Layout, charset_of_collation};
 use crate::error::{Error, Result};
@@ -49,24 +49,6 @@ impl ServerTable {
     pub(crate) fn quoted(&self) -> String {
         format!("{}.{}", quote_name(&self.id.database), quote_name(&self.id.table))
     }
-
-    /// The column that chunks are cut by and how its keys are written.
-    pub(crate) fn chunk_key(&self) -> Result<(&str, KeyKind)> {
-        let name = self.primary_key.first().ok_or_else(|| no_key(&self.id))?;
-        let column = self.columns.iter().find(|column| column.name == *name);
-        let kind = column.map_or(KeyKind::Uncut, |column| KeyKind::of(&column.data_type));
-        Ok((name, kind))
-    }
-}
-
-fn no_key(table: &TableId) -> Error {
-    Error::job(format!(
-        "'scan.incremental.snapshot.chunk.key-column' is required for table without primary key \
-         when 'scan.incremental.snapshot.enabled' enabled. Table {table} has no primary key, and \
-         that option is not supported yet: give the table a primary key, or exclude it in \
-         'table-name', for example with (?!{}$).*",
-        table.table
-    ))
 }
 
 /// Finds all tables that match, in the order of their names.

@@ -1,9 +1,9 @@
 //! The `mysql-cdc` source: existing rows of many MySQL tables, then every change of them.
 //!
-//! One lane a server. Its path: `start` and `seat` check the server and find the tables, `seat` keeps reading
-//! through lost connections, `lane` goes from one phase to the next, `snapshot` reads existing rows in chunks (`chunk`, `decode`), `binlog`
-//! follows the changes (`dump`, `transaction`), `position` says where a lane stands and why nothing
-//! is lost or doubled between the two.
+//! One lane a server. Its path: `start` and `seat` check the server and find the tables, `seat` keeps
+//! reading through lost connections, `lane` goes from one phase to the next, `snapshot` reads existing
+//! rows in chunks (`chunk`, `decode`), `binlog` follows the changes (`dump`, `transaction`), `position`
+//! says where a lane stands and why nothing is lost or doubled between the two.
 //!
 //! Invariant: a boundary is sent only when all rows before its position, and none after it, have been
 //! sent. No cell's value and no password reaches a log or an error.
@@ -11,8 +11,10 @@
 mod binlog;
 mod checks;
 mod chunk;
+mod chunk_key;
 mod connection;
 mod ddl;
+mod debezium;
 mod decode;
 mod discovery;
 mod dump;
@@ -25,6 +27,7 @@ mod layouts;
 mod matching;
 mod options;
 mod output;
+mod pace;
 mod position;
 mod seat;
 mod servers;

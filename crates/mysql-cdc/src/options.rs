@@ -8,7 +8,10 @@ use std::ops::RangeInclusive;
 use rand::Rng;
 use shardlake_connector::{Error, OptionKind, OptionSpec, Options};
 
+use crate::chunk_key::{self, ChunkKeys};
+use crate::debezium;
 use crate::jdbc::JdbcProperties;
+use crate::pace::PaceLimits;
 use crate::servers::{self, ServerEntry};
 use crate::zone::ServerZone;
 
@@ -134,6 +137,44 @@ const FACTOR_LOWER: OptionSpec = OptionSpec::new(
     "Below this ratio of key range to rows, chunks are cut by asking the server for keys.",
 )
 .default_value("0.05");
+const CHUNK_KEY: OptionSpec = OptionSpec::new(
+    chunk_key::OPTION,
+    Text,
+    "The column by which tables are cut into chunks, or a list such as \
+     `db.orders:customer;db.log_\\.*:at`; by default the first column of the primary key. Tables without \
+     a primary key need it.",
+);
+const ROWS_PER_SECOND: OptionSpec = OptionSpec::new(
+    "scan.snapshot.rows-per-second",
+    OptionKind::Integer { min: 1, max: i64::MAX },
+    "How many existing rows are read from one server in a second at most.",
+);
+const BYTES_PER_SECOND: OptionSpec = OptionSpec::new(
+    "scan.snapshot.bytes-per-second",
+    OptionKind::Size,
+    "How many bytes of existing rows are read from one server in a second at most.",
+);
+const FETCH_SIZE: OptionSpec = OptionSpec::new(
+    "scan.snapshot.fetch.size",
+    OptionKind::Integer { min: 2, max: i32::MAX as i64 },
+    "Results are streamed row by row, so every value means the same.",
+);
+const BACKFILL_SKIP: OptionSpec = OptionSpec::new(
+    "scan.incremental.snapshot.backfill.skip",
+    Boolean,
+    "Chunks are never filled in one by one: the changes of the snapshot phase follow once, after all \
+     chunks, and none is lost or doubled. Both values mean the same.",
+);
+const UNBOUNDED_FIRST: OptionSpec = OptionSpec::new(
+    "scan.incremental.snapshot.unbounded-chunk-first.enabled",
+    Boolean,
+    "A large last chunk is kept on disk whenever it is read, so both values mean the same.",
+);
+const META_GROUP_SIZE: OptionSpec = OptionSpec::new(
+    "chunk-meta.group.size",
+    OptionKind::Integer { min: 2, max: i32::MAX as i64 },
+    "There are no such messages here, so every value means the same.",
+);
 const CLOSE_IDLE_READER: OptionSpec = OptionSpec::new(
     "scan.incremental.close-idle-reader.enabled",
     Boolean,
@@ -163,6 +204,13 @@ pub(crate) static OPTIONS: &[OptionSpec] = &[
     APPEND_ONLY,
     FACTOR_UPPER,
     FACTOR_LOWER,
+    CHUNK_KEY,
+    ROWS_PER_SECOND,
+    BYTES_PER_SECOND,
+    FETCH_SIZE,
+    BACKFILL_SKIP,
+    UNBOUNDED_FIRST,
+    META_GROUP_SIZE,
     CLOSE_IDLE_READER,
     OptionSpec::new(
         "jdbc.properties.*",
@@ -173,14 +221,6 @@ pub(crate) static OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("scan.startup.specific-offset.skip-events", Text, "Not supported."),
     OptionSpec::new("scan.startup.specific-offset.skip-rows", Text, "Not supported."),
     OptionSpec::new("scan.incremental.snapshot.enabled", Boolean, "Always true."),
-    OptionSpec::new("scan.snapshot.fetch.size", Text, "Not needed: results are streamed."),
-    OptionSpec::new("scan.incremental.snapshot.chunk.key-column", Text, "Not supported yet."),
-    OptionSpec::new("scan.incremental.snapshot.backfill.skip", Boolean, "Always false."),
-    OptionSpec::new(
-        "scan.incremental.snapshot.unbounded-chunk-first.enabled",
-        Boolean,
-        "Always false: a large last chunk is kept on disk.",
-    ),
     NEWLY_ADDED,
     OptionSpec::new(
         "scan.parse.online.schema.changes.enabled",
@@ -188,7 +228,6 @@ pub(crate) static OPTIONS: &[OptionSpec] = &[
         "Not needed: changes by gh-ost and pt-online-schema-change are always followed.",
     ),
     OptionSpec::new("use.legacy.json.format", Boolean, "Always false: JSON is as MySQL prints it."),
-    OptionSpec::new("chunk-meta.group.size", Text, "Not needed."),
     OptionSpec::new("split-key.even-distribution.factor.upper-bound", Float, "Old spelling."),
     OptionSpec::new("split-key.even-distribution.factor.lower-bound", Float, "Old spelling."),
     OptionSpec::new("debezium.*", Text, "Not supported: there is no Debezium here."),
@@ -226,35 +265,9 @@ const REFUSED: &[Refused] = &[
         advice: "rows are always read in chunks, without locks: remove the option",
     },
     Refused {
-        key: "scan.snapshot.fetch.size",
-        accepted: None,
-        advice: "results are streamed: remove the option",
-    },
-    Refused {
-        key: "scan.incremental.snapshot.chunk.key-column",
-        accepted: None,
-        advice: "chunks are cut by the first column of the primary key: remove the option",
-    },
-    Refused {
-        key: "scan.incremental.snapshot.backfill.skip",
-        accepted: Some("false"),
-        advice: "changes during the snapshot phase are always read, so that none is lost: remove \
-                 the option",
-    },
-    Refused {
-        key: "scan.incremental.snapshot.unbounded-chunk-first.enabled",
-        accepted: Some("false"),
-        advice: "a large last chunk is kept on disk instead of in memory: remove the option",
-    },
-    Refused {
         key: "use.legacy.json.format",
         accepted: Some("false"),
         advice: "JSON always comes as MySQL prints it: remove the option",
-    },
-    Refused {
-        key: "chunk-meta.group.size",
-        accepted: None,
-        advice: "there are no such messages here: remove the option",
     },
 ];
 
@@ -335,6 +348,8 @@ pub(crate) struct SourceOptions {
     pub(crate) newly_added: bool,
     pub(crate) factor_lower: f64,
     pub(crate) factor_upper: f64,
+    pub(crate) chunk_keys: ChunkKeys,
+    pub(crate) pace: PaceLimits,
     pub(crate) jdbc: JdbcProperties,
 }
 
@@ -370,6 +385,11 @@ impl SourceOptions {
             newly_added: options.boolean(&NEWLY_ADDED)?,
             factor_lower,
             factor_upper,
+            chunk_keys: ChunkKeys::parse(options.text(&CHUNK_KEY).unwrap_or_default())?,
+            pace: PaceLimits {
+                rows_per_second: positive(options.integer(&ROWS_PER_SECOND)?),
+                bytes_per_second: options.size_bytes(&BYTES_PER_SECOND)?.filter(|bytes| *bytes > 0),
+            },
             jdbc: JdbcProperties::parse(options)?,
         })
     }
@@ -383,6 +403,10 @@ fn required(options: &Options, spec: &OptionSpec) -> Result<String, Error> {
 fn number<T: TryFrom<i64>>(options: &Options, spec: &OptionSpec) -> Result<T, Error> {
     let value = options.integer(spec)?.and_then(|value| T::try_from(value).ok());
     value.ok_or_else(|| Error::bug(format!("option '{}' was not checked", spec.key)))
+}
+
+fn positive(value: Option<i64>) -> Option<u64> {
+    value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0)
 }
 
 fn server_addresses(options: &Options) -> Result<Vec<ServerAddress>, Error> {
@@ -416,10 +440,8 @@ fn refuse_unsupported(options: &Options) -> Result<(), Error> {
             )));
         }
     }
-    if let Some((key, _)) = options.iter().find(|(key, _)| key.starts_with("debezium.")) {
-        return Err(Error::job(format!(
-            "The option '{key}' is not supported: there is no Debezium here, remove the option."
-        )));
+    if let Some((key, _)) = options.iter().find(|(key, _)| key.starts_with(debezium::PREFIX)) {
+        return Err(debezium::refuse(key));
     }
     Ok(())
 }
@@ -581,6 +603,8 @@ mod tests {
         insta::assert_snapshot!(check(&[("server-id", "123b")]), @"The value of option 'server-id' is invalid: '123b': The server id 123b is not a valid numeric.");
         insta::assert_snapshot!(check(&[("connect.timeout", "240ms")]), @"The value of option 'connect.timeout' cannot be less than PT0.25S, but actual is PT0.24S");
         insta::assert_snapshot!(check(&[("scan.incremental.snapshot.chunk.size", "1")]), @"The value of option 'scan.incremental.snapshot.chunk.size' must larger than 1, but is 1");
+        insta::assert_snapshot!(check(&[("scan.snapshot.fetch.size", "1")]), @"The value of option 'scan.snapshot.fetch.size' must larger than 1, but is 1");
+        insta::assert_snapshot!(check(&[("chunk-meta.group.size", "1")]), @"The value of option 'chunk-meta.group.size' must larger than 1, but is 1");
         insta::assert_snapshot!(check(&[("connection.pool.size", "1")]), @"The value of option 'connection.pool.size' must larger than 1, but is 1");
         insta::assert_snapshot!(check(&[("connect.max-retries", "0")]), @"The value of option 'connect.max-retries' must larger than 0, but is 0");
         insta::assert_snapshot!(check(&[("scan.startup.mode", "abc")]), @"Invalid value for option 'scan.startup.mode'. Supported values are [initial, snapshot, latest-offset, earliest-offset, specific-offset, timestamp], but was: abc");
@@ -598,7 +622,7 @@ mod tests {
             let error = refusal(&[(key, value)]);
             assert!(error.contains(key), "{error}");
         }
-        insta::assert_snapshot!(refusal(&[("debezium.snapshot.mode", "never")]), @"The option 'debezium.snapshot.mode' is not supported: there is no Debezium here, remove the option.");
+        insta::assert_snapshot!(refusal(&[("debezium.snapshot.mode", "never")]), @"The option 'debezium.snapshot.mode' is not supported, there is no Debezium here: use 'scan.startup.mode'.");
         insta::assert_snapshot!(refusal(&[("use.legacy.json.format", "true")]), @"The option 'use.legacy.json.format' = 'true' is not supported: JSON always comes as MySQL prints it: remove the option.");
         assert_eq!(refusal(&[("scan.incremental.snapshot.enabled", "true")]), "accepted");
     }

@@ -197,6 +197,11 @@ impl SnapshotProgress {
         self.tables.get(&table.database)?.get(&table.table)
     }
 
+    /// The progress of a table, if a chunk of it has been read.
+    pub(crate) fn table_mut(&mut self, table: &TableId) -> Option<&mut TableProgress> {
+        self.tables.get_mut(&table.database)?.get_mut(&table.table)
+    }
+
     /// The low watermark of a table.
     pub(crate) fn low(&self, table: &TableId) -> Option<&Watermark> {
         self.lows.get(self.table(table)?.low)

@@ -12,11 +12,13 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::checks::{ChunkWatermarks, ServerFacts};
 use crate::chunk::{EvenBounds, EvenFactors, KeyKind, condition, next_key_sql, quote_name};
+use crate::chunk_key::ChunkKey;
 use crate::connection::{Connection, Target};
 use crate::decode::TableReader;
 use crate::discovery::ServerTable;
 use crate::error::{Error, Result};
 use crate::lane::{Lane, Shared};
+use crate::pace::Pace;
 use crate::position::{ChunkRun, FinishedChunk, KeyRange, Watermark};
 use crate::socket::StopCheck;
 use crate::spill::{RowBuffer, SpillPolicy};
@@ -50,6 +52,7 @@ struct Crew<'a> {
     facts: &'a ServerFacts,
     status: &'a StatusBoard,
     stop: StopCheck,
+    pace: Pace,
     spill: SpillPolicy,
 }
 
@@ -61,18 +64,21 @@ pub(crate) fn read_existing_rows(lane: &mut Lane) -> Result<()> {
     let status = Arc::clone(&lane.status);
     let facts = lane.facts.clone();
     let reader_count = shared.options.reader_count.max(1);
+    let stop = either(lane.emitter.stop_check(), Arc::clone(&cancelled));
     let crew = Crew {
         shared: &shared,
         target: &target,
         facts: &facts,
         status: &status,
-        stop: either(lane.emitter.stop_check(), Arc::clone(&cancelled)),
+        pace: Pace::new(shared.options.pace, Arc::clone(&stop)),
+        stop,
         spill: SpillPolicy {
             // Each reader holds one chunk, as many wait to be sent, and one is being sent.
             memory_bytes: shared.spill.memory_bytes / (2 * reader_count + 1),
             folder: shared.spill.folder.clone(),
         },
     };
+    forget_other_cuts(lane)?;
     let work = missing_chunks(lane);
     expect_chunks(lane, &work);
     let outcome = thread::scope(|scope| {
@@ -94,6 +100,19 @@ pub(crate) fn read_existing_rows(lane: &mut Lane) -> Result<()> {
 
 fn either(stop: StopCheck, cancelled: Arc<AtomicBool>) -> StopCheck {
     Arc::new(move || cancelled.load(Ordering::Relaxed) || stop())
+}
+
+/// Tables that an earlier run cut by another column are read again: its chunks mean nothing now.
+fn forget_other_cuts(lane: &mut Lane) -> Result<()> {
+    let Some(snapshot) = &mut lane.position.snapshot else { return Ok(()) };
+    for table in &lane.tables {
+        let key = lane.shared.options.chunk_keys.of(table)?.column;
+        if let Some(progress) = snapshot.table_mut(&table.id).filter(|known| known.key != key) {
+            key.clone_into(&mut progress.key);
+            progress.finished.clear();
+        }
+    }
+    Ok(())
 }
 
 /// For each table, what has not been read.
@@ -195,7 +214,7 @@ fn send_chunk(lane: &mut Lane, read: ReadChunk) -> Result<()> {
     rows.drain(|batch| lane.emitter.rows(batch))?;
     lane.status.rows_sent(table, sent);
     lane.status.chunks_read(table, chunk.run.chunk_count());
-    let (key, _) = chunk.table.chunk_key()?;
+    let key = lane.shared.options.chunk_keys.of(&chunk.table)?.column;
     if let Some(snapshot) = &mut lane.position.snapshot {
         snapshot.finish(FinishedChunk { table, key, run: chunk.run, low, high: high.offset });
     }
@@ -224,7 +243,7 @@ impl Crew<'_> {
         open: ChunkRun,
         plan: &Sender<Chunk>,
     ) -> Result<()> {
-        let mut bounds = self.bounds(connection, table, open.keys.from.clone())?;
+        let mut bounds = self.bounds(connection, table, &open)?;
         let mut number = open.first;
         let mut from = open.keys.from;
         loop {
@@ -259,20 +278,23 @@ impl Crew<'_> {
         &self,
         connection: &mut Connection,
         table: &ServerTable,
-        from: Option<String>,
+        open: &ChunkRun,
     ) -> Result<Bounds> {
-        let (column, kind) = table.chunk_key()?;
+        let from = open.keys.from.clone();
+        let key = self.shared.options.chunk_keys.of(table)?;
         let chunk_size = self.shared.options.chunk_size;
-        if kind == KeyKind::Uncut {
+        if key.kind == KeyKind::Uncut {
             return Ok(Bounds::None);
         }
-        if kind.is_number() && table.row_estimate > chunk_size {
-            let quoted = quote_name(column);
+        // What an earlier run has read is not in the range any more.
+        let row_count = table.row_estimate.saturating_sub(open.first.saturating_mul(chunk_size));
+        if key.kind.is_number() && row_count > chunk_size {
+            let quoted = quote_name(key.column);
             let rest = KeyRange { from: from.clone(), to: None };
             let sql = format!(
                 "SELECT MIN({quoted}), MAX({quoted}) FROM {} WHERE {}",
                 table.quoted(),
-                condition(column, kind, &rest)
+                condition(&key, &rest)
             );
             let rows = connection.query(&sql, "looking for the least and greatest key")?;
             let even = rows.first().and_then(|row| {
@@ -280,7 +302,7 @@ impl Crew<'_> {
                     lower: self.shared.options.factor_lower,
                     upper: self.shared.options.factor_upper,
                 };
-                EvenBounds::plan(row.get(0)?, row.get(1)?, table.row_estimate, chunk_size, factors)
+                EvenBounds::plan(row.get(0)?, row.get(1)?, row_count, chunk_size, factors)
             });
             if let Some(even) = even {
                 return Ok(Bounds::Even(even));
@@ -288,8 +310,9 @@ impl Crew<'_> {
         }
         let ask = AskedBounds {
             table: table.quoted(),
-            column: column.to_owned(),
-            kind,
+            column: key.column.to_owned(),
+            kind: key.kind,
+            leads_primary: key.leads_primary,
             from,
             chunk_size,
         };
@@ -315,7 +338,8 @@ impl Crew<'_> {
             let mut rows = RowBuffer::new(self.spill.clone());
             watermarks.open(&mut connection)?;
             if let Some(reader) = &mut reader {
-                let outcome = reader.read(&mut connection, &chunk.run.keys, &mut rows);
+                let outcome =
+                    reader.read(&mut connection, &chunk.run.keys, (&mut rows, &self.pace));
                 forgive_dropped_table(&chunk.table, outcome)?;
             }
             let (low, high) = watermarks.close(&mut connection)?;
@@ -352,6 +376,7 @@ struct AskedBounds {
     table: String,
     column: String,
     kind: KeyKind,
+    leads_primary: bool,
     from: Option<String>,
     chunk_size: u64,
 }
@@ -363,8 +388,9 @@ impl Bounds {
             Self::None => Ok(None),
             Self::Even(even) => Ok(even.next()),
             Self::Asked(ask) => {
-                let AskedBounds { table, column, kind, from, chunk_size } = &*ask;
-                let sql = next_key_sql(table, column, *kind, from.as_deref(), *chunk_size);
+                let (kind, leads_primary) = (ask.kind, ask.leads_primary);
+                let key = ChunkKey { column: &ask.column, kind, leads_primary };
+                let sql = next_key_sql(&ask.table, &key, ask.from.as_deref(), ask.chunk_size);
                 let rows = connection.query(&sql, "cutting a table into chunks")?;
                 let next = rows.first().and_then(|row| row.get(0)).map(str::to_owned);
                 ask.from.clone_from(&next);

@@ -7,6 +7,7 @@ use shardlake_connector::{
     SourceFactory, TableDefinition,
 };
 
+use crate::chunk_key;
 use crate::matching::TableMatcher;
 use crate::options::{OPTIONS, SourceOptions, StartupMode};
 use crate::output::{OutputShape, metadata_columns};
@@ -32,11 +33,12 @@ impl SourceFactory for MysqlCdcFactory {
     fn create(&self, table: &TableDefinition) -> Result<Arc<dyn Source>, Error> {
         let options = SourceOptions::parse(&table.options)?;
         let matcher = TableMatcher::new(&options.database_name, &options.table_name)?;
-        if table.schema.primary_key.is_empty() {
+        if table.schema.primary_key.is_empty() && table.options.get(chunk_key::OPTION).is_none() {
             return Err(Error::job(format!(
-                "'scan.incremental.snapshot.chunk.key-column' is required for table without \
-                 primary key when 'scan.incremental.snapshot.enabled' enabled. That option is not \
-                 supported yet: declare PRIMARY KEY (…) NOT ENFORCED in table {}.",
+                "'{}' is required for table without primary key when \
+                 'scan.incremental.snapshot.enabled' enabled. Give that option, or declare PRIMARY KEY (…) \
+                 NOT ENFORCED in table {}.",
+                chunk_key::OPTION,
                 table.name
             )));
         }

@@ -284,7 +284,7 @@ fn find_tables(shared: &Shared, connection: &mut Connection) -> Result<Vec<Arc<S
     let tables = matching_tables(connection, &shared.matcher)?;
     for table in &tables {
         if shared.options.startup.reads_existing_rows() {
-            table.chunk_key()?;
+            shared.options.chunk_keys.of(table)?;
         }
     }
     let tables: Vec<Arc<ServerTable>> = tables.into_iter().map(Arc::new).collect();

@@ -20,6 +20,7 @@ use crate::connection::Connection;
 use crate::decode::TableReader;
 use crate::discovery::{self, ServerTable};
 use crate::error::{Error, Result};
+use crate::pace::Pace;
 use crate::position::KeyRange;
 use crate::spill::RowBuffer;
 use crate::status::SentRows;
@@ -38,6 +39,7 @@ const NO_SUCH_COLUMN: u16 = 1_054;
 pub(super) struct Added {
     connection: Connection,
     table: Arc<ServerTable>,
+    pace: Pace,
 }
 
 /// What reading a chunk came to.
@@ -120,11 +122,12 @@ impl BinlogReader<'_> {
             let server = self.lane.target.lane();
             tracing::warn!(server, table = %id, "table was dropped before its rows could be read");
         }
-        Ok(table.map(|table| Added { connection, table: Arc::new(table) }))
+        let pace = Pace::new(self.lane.shared.options.pace, self.lane.emitter.stop_check());
+        Ok(table.map(|table| Added { connection, table: Arc::new(table), pace }))
     }
 
     fn added_chunk(&self, added: &mut Added, from: Option<String>) -> Result<Chunk> {
-        let Added { connection, table } = added;
+        let Added { connection, table, pace } = added;
         if let Some(executed) = &self.executed {
             let sql = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{executed}', {VISIBLE_SECONDS})");
             let rows = connection.query(&sql, "waiting for transactions to be visible")?;
@@ -132,13 +135,13 @@ impl BinlogReader<'_> {
                 return Ok(Chunk::TooEarly);
             }
         }
-        let (column, kind) = table.chunk_key()?;
-        let size = self.lane.shared.options.chunk_size;
+        let options = &self.lane.shared.options;
+        let (key, size) = (options.chunk_keys.of(table)?, options.chunk_size);
         let chunk = || -> Result<(RowBuffer, Option<String>)> {
-            let to = match kind {
+            let to = match key.kind {
                 KeyKind::Uncut => None,
                 _ => {
-                    let sql = next_key_sql(&table.quoted(), column, kind, from.as_deref(), size);
+                    let sql = next_key_sql(&table.quoted(), &key, from.as_deref(), size);
                     let rows = connection.query(&sql, "cutting a table into chunks")?;
                     rows.first().and_then(|row| row.get(0)).map(str::to_owned)
                 }
@@ -149,7 +152,7 @@ impl BinlogReader<'_> {
                 reader.lock_rows();
             }
             let keys = KeyRange { from, to: to.clone() };
-            reader.read(connection, &keys, &mut rows)?;
+            reader.read(connection, &keys, (&mut rows, pace))?;
             Ok((rows, to))
         };
         match { chunk }() {

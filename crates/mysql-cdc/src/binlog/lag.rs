@@ -1,6 +1,7 @@
 //! How many bytes of the binlog are still to be read.
 //!
-//! An idle server tells by its heartbeats that there are none. While it is busy, its files are listed from time to time.
+//! An idle server tells by its heartbeats that there are none. While it is busy, its files are listed from
+//! time to time.
 
 use std::time::{Duration, Instant};
 

@@ -92,6 +92,7 @@ impl Tables {
         if !self.is_matched(&id)? {
             return Ok(None);
         }
+        self.shared.fleet.claim(self.control.server(), [&id])?;
         let plan = self.plan(map, &id, at)?;
         Ok(plan.map(|plan| Target { table: Arc::new(id), plan }))
     }

@@ -1,6 +1,8 @@
 //! The source against a real MySQL server. Tests are skipped by name where none can be had.
 
 #[cfg(test)]
+mod chunks;
+#[cfg(test)]
 mod columns;
 #[cfg(test)]
 mod errors;
