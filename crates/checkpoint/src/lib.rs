@@ -8,10 +8,15 @@ mod coordinator;
 mod file;
 mod options;
 pub mod restart;
+mod savepoint;
 mod store;
 
 pub use coordinator::{Coordinator, Limits, Load, Step};
 pub use file::{Checkpoint, SinkResults};
-pub use options::{CheckpointSettings, OPTIONS, checkpoint_folder};
+pub use options::{
+    CheckpointSettings, OPTIONS, checkpoint_folder, local_path, recovery_path, savepoint_folder,
+    takes_unclaimed,
+};
 pub use restart::{Decision, RestartPolicy, Restarts};
+pub use savepoint::Savepoint;
 pub use store::{CheckpointStore, FileStore};

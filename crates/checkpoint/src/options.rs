@@ -54,6 +54,27 @@ const DIR_OLD: OptionSpec = OptionSpec::new(
     OptionKind::Text,
     "The old spelling of execution.checkpointing.dir.",
 );
+const SAVEPOINT_DIR: OptionSpec = OptionSpec::new(
+    "execution.checkpointing.savepoint-dir",
+    OptionKind::Text,
+    "A local folder for savepoints if a statement or request names none.",
+);
+const SAVEPOINT_DIR_OLD: OptionSpec = OptionSpec::new(
+    "state.savepoints.dir",
+    OptionKind::Text,
+    "The old spelling of execution.checkpointing.savepoint-dir.",
+);
+const RECOVERY_PATH: OptionSpec = OptionSpec::new(
+    "execution.state-recovery.path",
+    OptionKind::Text,
+    "The savepoint from which the next job starts.",
+);
+const UNCLAIMED: OptionSpec = OptionSpec::new(
+    "execution.state-recovery.ignore-unclaimed-state",
+    OptionKind::Boolean,
+    "Whether a savepoint may hold positions of sources that the job does not read.",
+)
+.default_value("false");
 const EPOCH_SIZE: OptionSpec = OptionSpec::new(
     "shardlake.epoch.max-size",
     OptionKind::Size,
@@ -82,23 +103,22 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ),
 ];
 
-/// Keys of Flink that are refused, with what to do instead.
-const REFUSED: &[(&str, &str)] = &[
-    (
-        "execution.state-recovery.path",
-        "a job resumes from what its sink has committed; submit it again under the same \
-         'pipeline.name'",
-    ),
-    (
-        "execution.savepoint.path",
-        "a job resumes from what its sink has committed; submit it again under the same \
-         'pipeline.name'",
-    ),
-];
-
 /// All options that this crate reads.
 pub static OPTIONS: LazyLock<Vec<OptionSpec>> = LazyLock::new(|| {
-    let own = [INTERVAL, MIN_PAUSE, MAX_CONCURRENT, TIMEOUT, MODE, DIR, DIR_OLD, EPOCH_SIZE];
+    let own = [
+        INTERVAL,
+        MIN_PAUSE,
+        MAX_CONCURRENT,
+        TIMEOUT,
+        MODE,
+        DIR,
+        DIR_OLD,
+        EPOCH_SIZE,
+        SAVEPOINT_DIR,
+        SAVEPOINT_DIR_OLD,
+        RECOVERY_PATH,
+        UNCLAIMED,
+    ];
     own.iter().chain(restart::SPECS).copied().collect()
 });
 
@@ -154,9 +174,6 @@ fn check_keys(options: &Options) -> Result<Vec<String>, Error> {
     let mut notices = Vec::new();
     let mut ours = Options::default();
     for (key, value) in options.iter() {
-        if let Some((_, instead)) = REFUSED.iter().find(|(refused, _)| *refused == key) {
-            return Err(Error::job(format!("Option '{key}' is not supported: {instead}.")));
-        }
         if let Some((_, why)) = WITHOUT_EFFECT.iter().find(|(ignored, _)| *ignored == key) {
             notices.push(format!("'{key}' has no effect: {why}."));
         } else if key.starts_with("execution.checkpointing.")
@@ -178,6 +195,40 @@ pub fn checkpoint_folder(options: &Options) -> Result<Option<PathBuf>, Error> {
     let given = options.get(DIR.key).map(|value| (DIR.key, value));
     let given = given.or_else(|| options.get(DIR_OLD.key).map(|value| (DIR_OLD.key, value)));
     let Some((key, value)) = given else { return Ok(None) };
+    local_path(key, value).map(Some)
+}
+
+/// The folder for savepoints that the user chose, if any.
+///
+/// # Errors
+/// If it is not on the local file system.
+pub fn savepoint_folder(options: &Options) -> Result<Option<PathBuf>, Error> {
+    let keys = [SAVEPOINT_DIR.key, SAVEPOINT_DIR_OLD.key];
+    let given = keys.into_iter().find_map(|key| Some((key, options.get(key)?)));
+    given.map(|(key, value)| local_path(key, value)).transpose()
+}
+
+/// The savepoint from which a job is to start, if any.
+///
+/// # Errors
+/// If it is not on the local file system.
+pub fn recovery_path(options: &Options) -> Result<Option<PathBuf>, Error> {
+    options.get(RECOVERY_PATH.key).map(|value| local_path(RECOVERY_PATH.key, value)).transpose()
+}
+
+/// Whether a savepoint may hold positions of sources that the job does not read.
+///
+/// # Errors
+/// If the option is neither `true` nor `false`.
+pub fn takes_unclaimed(options: &Options) -> Result<bool, Error> {
+    options.boolean(&UNCLAIMED)
+}
+
+/// The local path that a value of option `key` names: a path, or a URI of scheme `file`.
+///
+/// # Errors
+/// If it is not on the local file system.
+pub fn local_path(key: &str, value: &str) -> Result<PathBuf, Error> {
     let path = match value.split_once("://") {
         Some(("file", path)) => path,
         Some((scheme, _)) => {
@@ -191,7 +242,7 @@ pub fn checkpoint_folder(options: &Options) -> Result<Option<PathBuf>, Error> {
     if path.is_empty() {
         return Err(Error::job(format!("Option '{key}' must name a folder")));
     }
-    Ok(Some(PathBuf::from(path)))
+    Ok(PathBuf::from(path))
 }
 
 #[cfg(test)]
@@ -238,7 +289,6 @@ mod tests {
     fn mistakes_name_the_key() {
         insta::assert_snapshot!(check(&[("execution.checkpointing.interval", "10ms")]), @"The value of option 'execution.checkpointing.interval' must be at least 50 ms, but is 10 ms");
         insta::assert_snapshot!(check(&[("execution.checkpointing.interval", "soon")]), @"Could not parse value 'soon' for key 'execution.checkpointing.interval'.");
-        insta::assert_snapshot!(check(&[("execution.savepoint.path", "x")]), @"Option 'execution.savepoint.path' is not supported: a job resumes from what its sink has committed; submit it again under the same 'pipeline.name'.");
         assert!(
             check(&[("execution.checkpointing.intervall", "3s")])
                 .starts_with("Unsupported options found")

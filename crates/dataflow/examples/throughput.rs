@@ -154,7 +154,7 @@ fn main() {
     let row_total: u64 = if rows >= 1_000 { 400_000_000 } else { 2_000_000 * rows as u64 };
     let transactions = row_total / rows as u64;
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let meters = Meters::new(vec!["source".to_owned()], vec!["nowhere".to_owned()]);
+    let meters = Meters::new(vec!["source".to_owned()], Vec::new(), vec!["nowhere".to_owned()]);
     let (start, cpu) = (Instant::now(), cpu_ticks());
     let end = run(Run {
         plan: plan(),

@@ -6,6 +6,7 @@
 //! A stop goes through the lanes: each first passes on what its source has sent already, then the
 //! coordinator closes the last epoch.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use parking_lot::Mutex;
 use shardlake_checkpoint::{Coordinator, Limits, Load, Step};
 use shardlake_connector::Error;
 
+use crate::commit::wall_clock_ms;
 use crate::credit::Wake;
 
 /// The epochs of one run.
@@ -36,6 +38,8 @@ pub(crate) struct EpochClock {
     inputs_ended: AtomicBool,
     sources: Mutex<Vec<Wake>>,
     ticker: Mutex<Option<Thread>>,
+    /// When the epochs that are not committed yet were closed, in milliseconds since 1970.
+    closed_at_ms: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl EpochClock {
@@ -55,6 +59,7 @@ impl EpochClock {
             inputs_ended: AtomicBool::new(false),
             sources: Mutex::new(Vec::new()),
             ticker: Mutex::new(None),
+            closed_at_ms: Mutex::default(),
         };
         if lanes == 0 {
             clock.end_inputs();
@@ -99,6 +104,7 @@ impl EpochClock {
             };
             match coordinator.poll(now_ms, load)? {
                 Step::Close(epoch) => {
+                    self.closed_at_ms.lock().insert(epoch, wall_clock_ms());
                     // Cleared before the next epoch opens, so that nothing of it is cleared.
                     self.active.store(false, Ordering::SeqCst);
                     self.size_bytes.store(0, Ordering::SeqCst);
@@ -201,6 +207,15 @@ impl EpochClock {
             self.last.store(epoch, Ordering::SeqCst);
             self.inputs_ended.store(true, Ordering::SeqCst);
         }
+    }
+
+    /// When an epoch was closed, in milliseconds since 1970; told once. An epoch that closed because all
+    /// inputs ended is closed now.
+    pub(crate) fn take_closed_at_ms(&self, epoch: u64) -> u64 {
+        let mut closed = self.closed_at_ms.lock();
+        let at_ms = closed.remove(&epoch);
+        *closed = closed.split_off(&epoch);
+        at_ms.unwrap_or_else(wall_clock_ms)
     }
 
     /// An epoch is committed.

@@ -164,26 +164,39 @@ impl CommitSeat {
         if let Some(store) = &mut self.store {
             store.save(&checkpoint)?;
         }
-        let mut visible = false;
+        let closed_at_ms = shared.clock.take_closed_at_ms(end.epoch);
+        let mut commits = vec![None; checkpoint.sinks.len()];
+        let (mut row_count, mut size_bytes) = (0, 0);
         for (index, committer) in committers {
             let outcome = commit_to_sink(&checkpoint, *index, committer.as_mut())?;
             if let Some(name) = outcome {
-                visible = true;
+                if let Some(commit) = commits.get_mut(*index) {
+                    *commit = Some(name.clone());
+                }
                 if let Some(sink) = self.sinks.get_mut(*index) {
                     sink.last_epoch = Some(end.epoch);
                 }
                 let results = checkpoint.sinks.get(*index).map(|sink| sink.results.as_slice());
                 let results = results.unwrap_or_default();
                 let meter = shared.meters.sink(*index);
-                meter.committed(results.iter().map(|result| result.row_count).sum(), name);
-                meter.add_bytes(results.iter().map(|result| result.size_bytes).sum());
+                let rows: u64 = results.iter().map(|result| result.row_count).sum();
+                let bytes: u64 = results.iter().map(|result| result.size_bytes).sum();
+                row_count += rows;
+                size_bytes += bytes;
+                meter.committed(rows, name);
+                meter.add_bytes(bytes);
             }
         }
-        if visible {
+        if commits.iter().any(Option::is_some) {
             shared.meters.committed(CommitReading {
                 epoch: end.epoch,
+                closed_at_ms,
                 at_ms: wall_clock_ms(),
                 event_time_ms,
+                snapshot_phase: phase == Phase::Snapshot,
+                row_count,
+                size_bytes,
+                commits,
             });
         }
         *self.last.lock() = Some(checkpoint.progress);
@@ -273,7 +286,7 @@ fn commit_to_sink(
 }
 
 /// Milliseconds since 1970.
-fn wall_clock_ms() -> u64 {
+pub(crate) fn wall_clock_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

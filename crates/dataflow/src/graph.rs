@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use shardlake_sql::plan::{StreamNode, Transform};
+use shardlake_sql::plan::{JobPlan, StreamNode, Transform};
 use timely::dataflow::operators::{Concatenate, Probe};
 use timely::dataflow::{Scope, Stream};
 use timely::worker::Worker;
@@ -15,7 +15,7 @@ use crate::committer::commit;
 use crate::run::{Parts, Shared};
 use crate::sink::write;
 use crate::source::source;
-use crate::transform::transform;
+use crate::transform::{describe, transform};
 
 /// Builds the job's dataflow on this worker.
 pub(crate) fn build(worker: &mut Worker, parts: &Parts, shared: &Arc<Shared>) {
@@ -34,11 +34,12 @@ pub(crate) fn build(worker: &mut Worker, parts: &Parts, shared: &Arc<Shared>) {
             marks.push(positions);
         }
         let sources: Vec<_> = rows.into_iter().map(|lanes| union(scope, lanes)).collect();
-        let reports: Vec<_> = parts
-            .sinks
-            .iter()
-            .map(|(sink, input)| write(stage(scope, &sources, input, shared), sink.clone(), shared))
-            .collect();
+        let mut transforms = 0;
+        let mut reports = Vec::with_capacity(parts.sinks.len());
+        for (sink, input) in &parts.sinks {
+            let rows = stage(scope, &sources, input, &mut transforms, shared);
+            reports.push(write(rows, sink.clone(), shared));
+        }
         let seat = if index == 0 { parts.take_commit_seat() } else { None };
         let reports = scope.concatenate(reports);
         let marks = scope.concatenate(marks);
@@ -62,11 +63,55 @@ fn union<'scope>(
     }
 }
 
+/// A chain of transformations in a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransformChain {
+    /// What it is, for example `Calc(select=[id])`.
+    pub description: String,
+    /// Where its rows come from.
+    pub inputs: Vec<StageInput>,
+}
+
+/// Where rows come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StageInput {
+    /// A source of the plan.
+    Source(usize),
+    /// A chain of [`transforms`].
+    Transform(usize),
+}
+
+/// The chains of transformations of a plan, in the order of their counters, and for each sink where
+/// its rows come from.
+#[must_use]
+pub fn transforms(plan: &JobPlan) -> (Vec<TransformChain>, Vec<Vec<StageInput>>) {
+    let mut chains = Vec::new();
+    let sinks = plan.sinks.iter().map(|sink| inputs_of(&sink.input, &mut chains)).collect();
+    (chains, sinks)
+}
+
+/// Goes the same way as [`stage`], so that both count alike.
+fn inputs_of(node: &StreamNode, chains: &mut Vec<TransformChain>) -> Vec<StageInput> {
+    match node {
+        StreamNode::Source { index } => vec![StageInput::Source(*index)],
+        StreamNode::Union { inputs } => {
+            inputs.iter().flat_map(|input| inputs_of(input, chains)).collect()
+        }
+        StreamNode::Transform { .. } => {
+            let (input, chained) = chain(node);
+            let inputs = inputs_of(input, chains);
+            chains.push(TransformChain { description: describe(&chained), inputs });
+            vec![StageInput::Transform(chains.len() - 1)]
+        }
+    }
+}
+
 /// The stream that a node of the plan stands for.
 fn stage<'scope>(
     scope: Scope<'scope, u64>,
     sources: &[Stream<'scope, u64, Batch>],
     node: &StreamNode,
+    transforms: &mut usize,
     shared: &Arc<Shared>,
 ) -> Stream<'scope, u64, Batch> {
     match node {
@@ -75,12 +120,16 @@ fn stage<'scope>(
             None => union(scope, Vec::new()),
         },
         StreamNode::Union { inputs } => {
-            let inputs = inputs.iter().map(|input| stage(scope, sources, input, shared));
+            let inputs =
+                inputs.iter().map(|input| stage(scope, sources, input, transforms, shared));
             union(scope, inputs.collect())
         }
         StreamNode::Transform { .. } => {
-            let (input, transforms) = chain(node);
-            transform(stage(scope, sources, input, shared), transforms, shared)
+            let (input, chained) = chain(node);
+            let input = stage(scope, sources, input, transforms, shared);
+            let index = *transforms;
+            *transforms += 1;
+            transform(input, chained, index, shared)
         }
     }
 }

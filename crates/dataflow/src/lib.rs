@@ -31,6 +31,7 @@ mod writer;
 
 pub use commit::{FINISHED_KEY, LastCommit};
 pub use control::{Control, Wish};
+pub use graph::{StageInput, TransformChain, transforms};
 pub use meters::{CommitReading, Meters, TableCounters};
 pub use run::{End, Run, StartPoint, run};
 pub use settings::{OPTIONS, Settings};

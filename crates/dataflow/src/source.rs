@@ -9,6 +9,7 @@
 //! open epoch is full.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -152,6 +153,8 @@ struct LaneReader {
     last_position: Option<Value>,
     events_after_stop: u32,
     drained: bool,
+    /// Since when what follows has been full.
+    blocked_since: Option<Instant>,
     meter: Arc<Meter>,
     shared: Arc<Shared>,
 }
@@ -177,18 +180,25 @@ impl LaneReader {
             last_position: None,
             events_after_stop: 0,
             drained: false,
+            blocked_since: None,
             meter: shared.meters.source(lane.source),
             shared,
         }
     }
 
     fn step(&mut self, data: &mut DataOutput, marks: &mut MarkOutput) -> Result<Next, Error> {
+        let meter = Arc::clone(&self.meter);
+        let _busy = meter.busy();
+        if let Some(since) = self.blocked_since.take() {
+            meter.add_blocked(since.elapsed());
+        }
         for _ in 0..EVENTS_PER_STEP {
             if self.at_boundary && self.end_closed_epochs(data, marks)? {
                 self.shared.clock.lane_ended();
                 return Ok(Next::Ended);
             }
             if self.pauses() {
+                self.blocked_since = (!self.drained).then(Instant::now);
                 self.flush(data)?;
                 return Ok(Next::Idle);
             }

@@ -20,17 +20,20 @@ use crate::run::Shared;
 pub(crate) fn transform<'scope>(
     input: Stream<'scope, u64, Batch>,
     transforms: Vec<Arc<dyn Transform>>,
+    index: usize,
     shared: &Arc<Shared>,
 ) -> Stream<'scope, u64, Batch> {
-    let names: Vec<String> = transforms.iter().map(|transform| transform.describe()).collect();
+    let meter = shared.meters.transform(index);
     let shared = Arc::clone(shared);
     input.unary::<CapacityContainerBuilder<Batch>, _, _, _>(
         Pipeline,
-        &names.join(" -> "),
+        &describe(&transforms),
         move |_capability, _operator| {
             move |input, output| {
                 input.for_each(|capability, batch| {
                     let Some((changes, credit)) = batch.take() else { return };
+                    let _busy = meter.busy();
+                    meter.add_rows(changes.row_count() as u64);
                     match apply(&transforms, changes) {
                         Ok(changes) if changes.row_count() > 0 => {
                             let mut batch = Batch::new(changes, credit);
@@ -43,6 +46,12 @@ pub(crate) fn transform<'scope>(
             }
         },
     )
+}
+
+/// What these transformations are, for plans and metrics.
+pub(crate) fn describe(transforms: &[Arc<dyn Transform>]) -> String {
+    let names: Vec<String> = transforms.iter().map(|transform| transform.describe()).collect();
+    names.join(" -> ")
 }
 
 fn apply(transforms: &[Arc<dyn Transform>], batch: ChangeBatch) -> Result<ChangeBatch, Error> {

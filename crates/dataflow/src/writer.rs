@@ -74,6 +74,8 @@ impl WriterSeat {
                 if shared.ending.is_over() {
                     return Ok(());
                 }
+                let meter = Arc::clone(&writing.meter);
+                let _busy = meter.busy();
                 match task {
                     Task::Write(epoch, batch) => writing.add(epoch, batch)?,
                     Task::Close(epoch) => {

@@ -1,11 +1,13 @@
 //! One attempt to run a job: claim the sinks, find the beginning, start the sources, run.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use shardlake_checkpoint::{Checkpoint, CheckpointStore, FileStore};
+use shardlake_checkpoint::{Checkpoint, CheckpointStore, FileStore, Savepoint};
 use shardlake_connector::{
-    Claim, CommitRequest, Error, EventReceiver, JobIdentity, JobPosition, OpenedSink, ReadRequest,
+    Claim, CommitRequest, Error, EventReceiver, JobIdentity, JobPosition, OpenedSink, Options,
+    Progress, ReadRequest,
 };
 use shardlake_dataflow::{End, LastCommit, Run, Settings, StartPoint, Wish, run};
 use shardlake_sql::plan::JobPlan;
@@ -25,6 +27,10 @@ pub(crate) struct Attempt {
     pub(crate) folder: JobFolder,
     pub(crate) source_names: Vec<String>,
     pub(crate) last: LastCommit,
+    /// Whether an earlier process was given this submission.
+    pub(crate) resumed: bool,
+    /// The savepoint from which the submission is to start.
+    pub(crate) recovery_path: Option<PathBuf>,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) record: Arc<JobRecord>,
 }
@@ -60,6 +66,9 @@ impl Attempt {
         let sources = self.plan.sources.len();
         let spill = self.folder.spill_folders(attempt, sources).map_err(state_failure)?;
         let Begun { beginning, sinks, sink_epochs } = self.begin()?;
+        if beginning.is_over && self.resumed {
+            return Ok(End::Finished);
+        }
         let position = beginning.position.clone().unwrap_or_default();
         recovery::check_sources(&self.identity.name, &position, &self.source_names)?;
         if let Some(end) = self.wanted_end() {
@@ -78,7 +87,13 @@ impl Attempt {
         });
         let epoch = beginning.epoch;
         info!(job = self.identity.name, epoch, resumes = !position.is_empty(), "running job");
-        let start = StartPoint { epoch, position, fingerprint: self.identity.fingerprint.clone() };
+        let fingerprint = self.identity.fingerprint.clone();
+        self.stands_at(epoch - 1, &position, &fingerprint);
+        let position = match self.mode == RecoveryMode::Fresh || self.recovery_path.is_some() {
+            true => recovery::with_submission(position, &self.identity.id),
+            false => position,
+        };
+        let start = StartPoint { epoch, position, fingerprint };
         let end = run(Run {
             plan: self.plan.clone(),
             settings: self.settings,
@@ -100,6 +115,20 @@ impl Attempt {
             self.folder.set_bounded(Some(&finished)).map_err(state_failure)?;
         }
         Ok(end)
+    }
+
+    /// Notes where the job stands before it commits anything, for savepoints.
+    fn stands_at(&self, epoch: u64, position: &JobPosition, fingerprint: &str) {
+        let (position, fingerprint) = (position.clone(), fingerprint.to_owned());
+        let progress = (!position.is_empty()).then_some(Progress { epoch, position, fingerprint });
+        *self.record.standing.lock() = progress;
+    }
+
+    /// Removes what the job keeps on disk, if it keeps nothing that a later run needs.
+    pub(crate) fn forget(&self) {
+        if !self.stores_progress() {
+            self.folder.remove();
+        }
     }
 
     fn wanted_end(&self) -> Option<End> {
@@ -144,7 +173,16 @@ impl Attempt {
             false => None,
         };
         let memory = self.remember(&claims, checkpoint);
-        let beginning = recovery::decide(&memory, self.mode)?;
+        let beginning = match &self.recovery_path {
+            Some(path) if !memory.began_before() => {
+                let savepoint = Savepoint::read(path)?;
+                check_savepoint(&savepoint, &self.record.sources, &self.plan.configuration)?;
+                let keyed: Vec<bool> =
+                    self.plan.sinks.iter().map(|sink| !sink.equality_key.is_empty()).collect();
+                recovery::begin_at(&savepoint, &memory, &keyed)?
+            }
+            Some(_) | None => recovery::decide(&memory, self.mode)?,
+        };
         if let (false, Some(checkpoint)) = (beginning.missing.is_empty(), &memory.checkpoint) {
             for index in &beginning.missing {
                 if let Some(claim) = claims.get(*index) {
@@ -168,6 +206,7 @@ impl Attempt {
         });
         Memory {
             job_name: &self.identity.name,
+            job_id: &self.identity.id,
             fingerprint: &self.identity.fingerprint,
             sinks: sinks.collect(),
             checkpoint,
@@ -206,6 +245,16 @@ impl Attempt {
         self.record.update(|state| state.splits = splits);
         Ok(all_lanes)
     }
+}
+
+/// Whether a job with these sources can start from a savepoint.
+pub(crate) fn check_savepoint(
+    savepoint: &Savepoint,
+    sources: &BTreeMap<String, String>,
+    options: &Options,
+) -> Result<(), Error> {
+    let takes_unclaimed = shardlake_checkpoint::takes_unclaimed(options)?;
+    recovery::check_savepoint(savepoint, sources, takes_unclaimed)
 }
 
 /// Commits the checkpoint's epoch to a sink that may lack it.

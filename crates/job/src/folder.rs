@@ -85,6 +85,15 @@ impl JobFolder {
         folders.collect()
     }
 
+    /// Removes the folder and what is in it. What cannot be removed stays; it does no harm.
+    pub(crate) fn remove(&self) {
+        if let Err(error) = fs::remove_dir_all(&self.path)
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::debug!(path = %self.path.display(), %error, "cannot remove the job's folder");
+        }
+    }
+
     /// What is known of the last run of a bounded job; nothing if that cannot be read.
     pub(crate) fn bounded(&self) -> Option<Bounded> {
         let bytes = fs::read(self.path.join("bounded")).ok()?;

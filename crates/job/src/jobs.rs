@@ -7,6 +7,9 @@ use shardlake_sql::plan::JobPlan;
 
 use crate::{Error, JobHandle, supervisor};
 
+/// The most ended jobs that are remembered.
+const ENDED_JOBS_MAX: usize = 200;
+
 /// What the jobs of a process share.
 #[derive(Clone, Debug)]
 pub struct Environment {
@@ -24,7 +27,16 @@ pub struct Submitted {
     pub notices: Vec<String>,
 }
 
-/// All jobs of this process, ended ones included, in the order of their submission.
+/// A submission that is known from an earlier process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// The job's id.
+    pub id: String,
+    /// When it was submitted, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// All jobs of this process, the last ended ones included, in the order of their submission.
 pub struct Jobs {
     environment: Environment,
     jobs: Mutex<Vec<JobHandle>>,
@@ -44,7 +56,20 @@ impl Jobs {
     /// # Errors
     /// If a job of this name runs, a setting is wrong, or a sink refuses.
     pub fn submit(&self, plan: JobPlan) -> Result<Submitted, Error> {
-        let planned = supervisor::plan(&self.environment, plan)?;
+        self.start(plan, None)
+    }
+
+    /// As [`Jobs::submit`], for a job that an earlier process was given and that did not end: it
+    /// keeps its id and the time of its submission, and goes on from its last commit.
+    ///
+    /// # Errors
+    /// As [`Jobs::submit`].
+    pub fn resubmit(&self, plan: JobPlan, known: &Submission) -> Result<Submitted, Error> {
+        self.start(plan, Some(known))
+    }
+
+    fn start(&self, plan: JobPlan, known: Option<&Submission>) -> Result<Submitted, Error> {
+        let planned = supervisor::plan(&self.environment, plan, known)?;
         let job = planned.supervisor.handle();
         {
             let mut jobs = self.jobs.lock();
@@ -57,6 +82,7 @@ impl Jobs {
                 });
             }
             jobs.push(job.clone());
+            forget_ended(&mut jobs);
         }
         match planned.supervisor.start() {
             Ok(()) => Ok(Submitted { job, notices: planned.notices }),
@@ -95,4 +121,15 @@ impl Jobs {
             let _status = job.wait();
         }
     }
+}
+
+/// Forgets the oldest jobs that have ended, so that a process that runs many queries does not grow.
+fn forget_ended(jobs: &mut Vec<JobHandle>) {
+    let ended = jobs.iter().filter(|job| job.status().is_terminal()).count();
+    let mut surplus = ended.saturating_sub(ENDED_JOBS_MAX);
+    jobs.retain(|job| {
+        let forget = surplus > 0 && job.status().is_terminal();
+        surplus -= usize::from(forget);
+        !forget
+    });
 }

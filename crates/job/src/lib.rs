@@ -8,6 +8,7 @@
 mod attempt;
 mod error;
 mod folder;
+mod graph;
 mod handle;
 mod jobs;
 mod meters;
@@ -17,8 +18,9 @@ mod status;
 mod supervisor;
 
 pub use error::Error;
-pub use handle::JobHandle;
-pub use jobs::{Environment, Jobs, Submitted};
+pub use graph::{Operator, OperatorKind};
+pub use handle::{JobFailure, JobHandle};
+pub use jobs::{Environment, Jobs, Submission, Submitted};
 pub use options::options;
-pub use shardlake_dataflow::TableCounters;
+pub use shardlake_dataflow::{CommitReading, TableCounters};
 pub use status::{JobCounters, JobStatus};

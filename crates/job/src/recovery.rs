@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use shardlake_checkpoint::{Checkpoint, SinkResults};
+use shardlake_checkpoint::{Checkpoint, Savepoint, SinkResults};
 use shardlake_connector::{Error, JobPosition, OptionKind, OptionSpec, Options, Progress};
 use shardlake_dataflow::FINISHED_KEY;
 
@@ -63,12 +63,107 @@ pub(crate) struct SinkMemory {
 #[derive(Debug)]
 pub(crate) struct Memory<'a> {
     pub(crate) job_name: &'a str,
+    pub(crate) job_id: &'a str,
     pub(crate) fingerprint: &'a str,
     pub(crate) sinks: Vec<SinkMemory>,
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) bounded: Option<Bounded>,
     /// The last commit of an earlier run in this process.
     pub(crate) last: Option<Progress>,
+}
+
+/// A key in a stored position beside the sources' names: the id of the submission that began at the
+/// beginning or at a savepoint although its sinks knew a position.
+const SUBMISSION_KEY: &str = "$submission";
+
+/// The position with a note of who began there.
+pub(crate) fn with_submission(mut position: JobPosition, job_id: &str) -> JobPosition {
+    let note = BTreeMap::from([(String::new(), Value::from(job_id))]);
+    position.insert(SUBMISSION_KEY.to_owned(), note);
+    position
+}
+
+impl Memory<'_> {
+    /// Whether this submission has committed something since it began at the beginning or at a savepoint.
+    pub(crate) fn began_before(&self) -> bool {
+        let stored = self.sinks.iter().filter_map(|sink| sink.progress.as_ref());
+        let mut all = stored.chain(self.last.as_ref());
+        all.any(|progress| {
+            let note = progress.position.get(SUBMISSION_KEY);
+            note.and_then(|note| note.get("")).and_then(Value::as_str) == Some(self.job_id)
+        })
+    }
+}
+
+/// Where a job begins that starts from a savepoint: the same position, in the next epoch. `keyed` says
+/// which sinks tell rows apart by a key.
+///
+/// # Errors
+/// A sink would get rows twice.
+pub(crate) fn begin_at(
+    savepoint: &Savepoint,
+    memory: &Memory<'_>,
+    keyed: &[bool],
+) -> Result<Beginning, Error> {
+    let epochs = memory.sinks.iter().filter_map(|sink| sink.progress.as_ref());
+    let newest = epochs.map(|progress| progress.epoch).max().unwrap_or(0);
+    for (sink, is_keyed) in memory.sinks.iter().zip(keyed) {
+        let ahead = sink.progress.as_ref().filter(|at| at.epoch > savepoint.progress.epoch);
+        if let (Some(ahead), false) = (ahead, is_keyed) {
+            return Err(Error::job(format!(
+                "job '{}' cannot start from this savepoint: {} has no primary key and already holds \
+                 what was committed after it (epoch {} instead of {}), so rows would be there \
+                 twice. Take the newest savepoint, write to another table, or take the table back to \
+                 its state of that time first",
+                memory.job_name, sink.name, ahead.epoch, savepoint.progress.epoch
+            )));
+        }
+    }
+    let mut position = savepoint.progress.position.clone();
+    position.remove(FINISHED_KEY);
+    Ok(Beginning {
+        missing: Vec::new(),
+        epoch: newest.max(savepoint.progress.epoch) + 1,
+        is_over: false,
+        position: Some(position),
+    })
+}
+
+/// Whether a job with these sources, each with what its positions belong to, can start from a savepoint.
+///
+/// # Errors
+/// Why not, and what the user can do.
+pub(crate) fn check_savepoint(
+    savepoint: &Savepoint,
+    sources: &BTreeMap<String, String>,
+    takes_unclaimed: bool,
+) -> Result<(), Error> {
+    for (name, fingerprint) in &savepoint.sources {
+        match sources.get(name) {
+            Some(now) if now == fingerprint => {}
+            Some(_) => {
+                return Err(Error::job(format!(
+                    "the job cannot start from this savepoint: source {name} reads other servers, \
+                     databases or tables than the savepoint's positions belong to. Restore the \
+                     source's options, or start without the savepoint"
+                )));
+            }
+            None if takes_unclaimed => {}
+            None => {
+                return Err(Error::job(format!(
+                    "the job cannot start from this savepoint: it holds positions of source {name}, \
+                     which the job does not read. SET \
+                     'execution.state-recovery.ignore-unclaimed-state' = 'true' to leave them out"
+                )));
+            }
+        }
+    }
+    if savepoint.sources.keys().any(|name| sources.contains_key(name)) {
+        return Ok(());
+    }
+    Err(Error::job(
+        "the job cannot start from this savepoint: it reads none of the savepoint's sources",
+    ))
 }
 
 /// How to begin.
@@ -78,6 +173,8 @@ pub(crate) struct Beginning {
     pub(crate) missing: Vec<usize>,
     /// The first epoch.
     pub(crate) epoch: u64,
+    /// Whether the job had done all that it was to do: only a new submission begins anew.
+    pub(crate) is_over: bool,
     /// Where the sources resume; none to read them from the beginning.
     pub(crate) position: Option<JobPosition>,
 }
@@ -88,7 +185,7 @@ pub(crate) fn decide(memory: &Memory<'_>, mode: RecoveryMode) -> Result<Beginnin
     let checkpoint = memory.checkpoint.as_ref().filter(|checkpoint| fits(checkpoint, memory));
     let epochs = stored().chain(memory.last.as_ref()).map(|progress| progress.epoch);
     let newest = epochs.chain(checkpoint.map(|c| c.progress.epoch)).max().unwrap_or(0);
-    let afresh = |missing| Beginning { missing, epoch: newest + 1, position: None };
+    let afresh = |missing| Beginning { missing, epoch: newest + 1, is_over: false, position: None };
     if mode == RecoveryMode::Fresh {
         return Ok(afresh(Vec::new()));
     }
@@ -98,7 +195,9 @@ pub(crate) fn decide(memory: &Memory<'_>, mode: RecoveryMode) -> Result<Beginnin
     };
     let Some(target) = target else { return Ok(afresh(missing)) };
     if is_over(target, memory.bounded.as_ref()) {
-        return Ok(afresh(missing));
+        // A run that began anew and has committed nothing is not over, though the one before it is.
+        let is_over = !matches!(memory.bounded, Some(Bounded::Running { .. }));
+        return Ok(Beginning { is_over, ..afresh(missing) });
     }
     if target.fingerprint != memory.fingerprint {
         return Err(refused(
@@ -107,7 +206,7 @@ pub(crate) fn decide(memory: &Memory<'_>, mode: RecoveryMode) -> Result<Beginnin
         ));
     }
     let position = Some(target.position.clone()).filter(|position| !position.is_empty());
-    Ok(Beginning { missing, epoch: newest + 1, position })
+    Ok(Beginning { missing, epoch: newest + 1, is_over: false, position })
 }
 
 /// A refusal with the ways out.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use shardlake_dataflow::TableCounters;
 
 /// Where a job stands in its life. The names are Flink's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum JobStatus {
     /// Submitted; sinks are being claimed and sources connected.
@@ -58,6 +58,8 @@ impl fmt::Display for JobStatus {
 pub struct JobCounters {
     /// One entry for each source of the plan.
     pub sources: Vec<TableCounters>,
+    /// One entry for each chain of transformations, in the order of the graph.
+    pub transforms: Vec<TableCounters>,
     /// One entry for each sink of the plan.
     pub sinks: Vec<TableCounters>,
     /// The last epoch that was committed.

@@ -3,6 +3,7 @@
 //! A job has one supervisor thread, which owns everything of the job that can fail. It asks
 //! `checkpoint::restart` after each failure and decides nothing about failures itself.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -10,18 +11,21 @@ use std::thread::Builder;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
-use shardlake_checkpoint::{Decision, RestartPolicy, Restarts, checkpoint_folder};
+use shardlake_checkpoint::{
+    Decision, RestartPolicy, Restarts, Savepoint, checkpoint_folder, recovery_path,
+};
 use shardlake_connector::{Error, JobIdentity, Options};
 use shardlake_dataflow::{Control, End, LastCommit, Meters, Settings, Wish};
 use shardlake_sql::plan::JobPlan;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, check_savepoint};
 use crate::folder::JobFolder;
+use crate::graph::graph;
 use crate::handle::{JobRecord, JobState};
 use crate::recovery::RecoveryMode;
-use crate::{Environment, JobHandle, JobStatus};
+use crate::{Environment, JobHandle, JobStatus, Submission};
 
 /// A job that is about to start, and its record.
 pub(crate) struct Supervisor {
@@ -37,8 +41,12 @@ pub(crate) struct Planned {
     pub(crate) notices: Vec<String>,
 }
 
-/// Checks the job's settings. Does no I/O.
-pub(crate) fn plan(environment: &Environment, plan: JobPlan) -> Result<Planned, Error> {
+/// Checks the job's settings, and the savepoint that it is to start from. Does no other I/O.
+pub(crate) fn plan(
+    environment: &Environment,
+    plan: JobPlan,
+    known: Option<&Submission>,
+) -> Result<Planned, Error> {
     let options: &Options = &plan.configuration;
     let (settings, mut notices) = Settings::from_options(options)?;
     let policy = RestartPolicy::from_options(options)?;
@@ -47,20 +55,41 @@ pub(crate) fn plan(environment: &Environment, plan: JobPlan) -> Result<Planned, 
     if plan.sources.iter().all(|source| source.source.is_bounded()) {
         notices.clear();
     }
-    let id = Uuid::new_v4();
+    let submission = known.cloned().unwrap_or_else(|| Submission {
+        id: Uuid::new_v4().simple().to_string(),
+        at_ms: wall_clock_ms(),
+    });
     let source_names = source_names(&plan);
+    let fingerprints = plan.sources.iter().map(|source| source.source.fingerprint());
+    let sources: BTreeMap<String, String> =
+        source_names.iter().cloned().zip(fingerprints).collect();
+    let recovery_path = recovery_path(options)?;
+    if let (Some(path), None) = (&recovery_path, known) {
+        // A user hears at once whether the job can start from there.
+        check_savepoint(&Savepoint::read(path)?, &sources, options)?;
+    }
+    let (chains, _) = shardlake_dataflow::transforms(&plan);
+    let chain_names = chains.into_iter().map(|chain| chain.description).collect();
     let sink_names = plan.sinks.iter().map(|sink| sink.name.to_string()).collect();
     let record = Arc::new(JobRecord {
-        id: id.simple().to_string(),
+        id: submission.id,
         name: plan.name.clone(),
-        started_at_ms: wall_clock_ms(),
+        started_at_ms: submission.at_ms,
         control: Control::default(),
-        meters: Meters::new(source_names.clone(), sink_names),
+        meters: Meters::new(source_names.clone(), chain_names, sink_names),
+        graph: graph(&plan, &source_names, settings.parallelism),
+        configuration: plan.configuration.clone(),
+        sources,
+        last: LastCommit::default(),
+        standing: Mutex::default(),
         state: Mutex::new(JobState {
             status: JobStatus::Initializing,
             failure: None,
             ended_at_ms: None,
             restarts: 0,
+            complete: false,
+            reached_ms: [(JobStatus::Initializing, submission.at_ms)].into(),
+            failures: VecDeque::new(),
             splits: Vec::new(),
         }),
         changed: Condvar::new(),
@@ -76,7 +105,9 @@ pub(crate) fn plan(environment: &Environment, plan: JobPlan) -> Result<Planned, 
         settings,
         mode,
         source_names,
-        last: LastCommit::default(),
+        last: Arc::clone(&record.last),
+        recovery_path,
+        resumed: known.is_some(),
         runtime: environment.runtime.clone(),
         record: Arc::clone(&record),
     };
@@ -146,6 +177,8 @@ impl Supervisor {
             }
             let failure = match outcome {
                 Ok(how) => {
+                    self.attempt.forget();
+                    self.record.update(|state| state.complete = how == End::Finished);
                     let cancelled = how == End::Cancelled;
                     let status = if cancelled { JobStatus::Canceled } else { JobStatus::Finished };
                     info!(job, status = status.as_str(), "ended job");
@@ -204,7 +237,7 @@ fn end(record: &JobRecord, status: JobStatus, failure: Option<String>) {
 }
 
 /// Milliseconds since 1970.
-fn wall_clock_ms() -> u64 {
+pub(crate) fn wall_clock_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

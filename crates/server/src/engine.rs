@@ -4,24 +4,32 @@
 //! current database and temporary tables are each session's own. The client's embedded mode is an
 //! engine with a single session.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use shardlake_change::Column;
+use shardlake_checkpoint::savepoint_folder;
+use shardlake_connector::{Error as ConnectorError, Options};
 use shardlake_job::{Environment, Error as JobError, JobHandle, JobStatus, Jobs};
 use shardlake_sql::batch::BatchQuery;
-use shardlake_sql::catalog::Connectors;
+use shardlake_sql::catalog::{Connectors, DefinitionStorage};
 use shardlake_sql::diagnostic::{Code, Diagnostic};
 use shardlake_sql::plan::JobPlan;
 use shardlake_sql::planner::{PlannedQuery, StreamingQuery};
 use shardlake_sql::print;
-use shardlake_sql::session::{Configuration, ResultTable, Session, StatementOutcome};
+use shardlake_sql::session::{
+    Configuration, FrozenSession, ResultTable, Session, StatementOutcome,
+};
 use shardlake_sql::statement::StopJob;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use crate::collect::{CollectSink, Delivery, send_batches};
+use crate::directory::{JobDirectory, JobView};
+use crate::secrecy::hide_secrets;
+use crate::store::Store;
 
 /// Batches of a result that wait for the client.
 const RESULT_BATCHES: usize = 16;
@@ -32,13 +40,18 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Engine {
     /// Every session is made beside this one, which runs nothing itself.
     root: Session,
+    connectors: Connectors,
     jobs: Arc<Jobs>,
+    directory: Arc<JobDirectory>,
+    store: Option<Arc<Store>>,
 }
 
 /// A session of an engine.
 pub struct EngineSession {
     session: Session,
     engine: Arc<Engine>,
+    /// The texts of the inserts since `BEGIN STATEMENT SET`.
+    inserts: Vec<String>,
 }
 
 /// What is shown for a statement.
@@ -109,17 +122,94 @@ impl Drop for QueryResult {
 }
 
 impl Engine {
-    /// An engine whose catalogs live as long as the process.
+    /// An engine whose catalogs and jobs live as long as the process.
     #[must_use]
     pub fn in_memory(connectors: Connectors, environment: Environment) -> Arc<Self> {
-        let root = Session::new(connectors, Configuration::default());
-        Arc::new(Self { root, jobs: Arc::new(Jobs::new(environment)) })
+        let root = Session::new(connectors.clone(), Configuration::default());
+        Self::over(root, connectors, environment, None)
+    }
+
+    /// An engine whose catalogs and jobs are kept below the state folder. Jobs that had not ended are
+    /// resumed, in the background.
+    ///
+    /// # Errors
+    /// What was kept cannot be read.
+    pub fn durable(
+        connectors: Connectors,
+        environment: Environment,
+    ) -> Result<Arc<Self>, Diagnostic> {
+        let store = Arc::new(Store::open(&environment.state_dir)?);
+        let definitions: Arc<dyn DefinitionStorage> = Arc::<Store>::clone(&store);
+        let root = Session::durable(connectors.clone(), Configuration::default(), definitions)?;
+        let engine = Self::over(root, connectors, environment, Some(store));
+        engine.directory.resume_all(&engine.connectors)?;
+        Ok(engine)
+    }
+
+    fn over(
+        root: Session,
+        connectors: Connectors,
+        environment: Environment,
+        store: Option<Arc<Store>>,
+    ) -> Arc<Self> {
+        let jobs = Arc::new(Jobs::new(environment));
+        let directory = Arc::new(JobDirectory::new(Arc::clone(&jobs), store.clone()));
+        Arc::new(Self { root, connectors, jobs, directory, store })
     }
 
     /// A new session.
     #[must_use]
     pub fn session(self: &Arc<Self>, configuration: Configuration) -> EngineSession {
-        EngineSession { session: self.root.beside(configuration), engine: Arc::clone(self) }
+        let session = self.root.beside(configuration);
+        EngineSession { session, engine: Arc::clone(self), inserts: Vec::new() }
+    }
+
+    /// All jobs that are known, in the order of their submission.
+    #[must_use]
+    pub fn job_list(&self) -> Vec<JobView> {
+        self.directory.list()
+    }
+
+    /// The job of this id.
+    #[must_use]
+    pub fn job(&self, id: &str) -> Option<JobView> {
+        self.directory.get(id)
+    }
+
+    /// The statement that submitted a job, with secrets hidden.
+    #[must_use]
+    pub fn job_statement(&self, id: &str) -> Option<String> {
+        self.directory.statement(id).map(|statement| hide_secrets(&statement))
+    }
+
+    /// A session in which the names of a job's statement stand for what they stood for.
+    ///
+    /// # Errors
+    /// The job is not kept, or what it saw cannot be used any more.
+    pub(crate) fn session_of_job(self: &Arc<Self>, id: &str) -> Result<EngineSession, Diagnostic> {
+        let scope = self.directory.scope(id).ok_or_else(|| {
+            Diagnostic::new(Code::JobNotFound, format!("What job {id} saw is not kept."))
+        })?;
+        let session = Session::thaw(&scope, self.connectors.clone())?;
+        Ok(EngineSession { session, engine: Arc::clone(self), inserts: Vec::new() })
+    }
+
+    /// Whether what is kept can be reached.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn check(&self) -> Result<(), Diagnostic> {
+        self.store.as_ref().map_or(Ok(()), |store| store.check())
+    }
+
+    /// Has all jobs commit what they have read, and end. A durable engine resumes them when it is made
+    /// again.
+    pub async fn shut_down(&self) {
+        self.directory.stopping();
+        let jobs = Arc::clone(&self.jobs);
+        if spawn_blocking(move || jobs.stop_all()).await.is_err() {
+            tracing::error!("stopping the jobs panicked");
+        }
     }
 
     /// The jobs that were submitted.
@@ -156,33 +246,131 @@ impl Engine {
         }
     }
 
-    fn find_job(&self, id: &str) -> Result<JobHandle, Diagnostic> {
-        self.jobs.get(id).ok_or_else(|| {
+    fn find_job(&self, id: &str) -> Result<JobView, Diagnostic> {
+        self.directory.get(id).ok_or_else(|| {
             Diagnostic::new(Code::JobNotFound, format!("Job {id} could not be found."))
-                .with_hint("SHOW JOBS; lists the jobs of this process.")
+                .with_hint("SHOW JOBS; lists the jobs that are known.")
         })
     }
 
-    async fn stop_job(&self, stop: &StopJob) -> Result<Answer, Diagnostic> {
-        if stop.savepoint {
-            return Err(Diagnostic::unsupported("STOP JOB … WITH SAVEPOINT").with_hint(
-                "STOP JOB '<id>'; commits what was read and ends the job; submitting the same \
-                 statement again goes on from there.",
-            ));
-        }
-        let job = self.find_job(&stop.id)?;
-        if job.status().is_terminal() {
+    /// The job that can be stopped; `None` if it waited to be resumed and is given up now.
+    fn end_wanted(&self, id: &str) -> Result<Option<JobHandle>, Diagnostic> {
+        let job = self.find_job(id)?;
+        if job.status.is_terminal() {
             return Err(Diagnostic::new(
                 Code::Planning,
-                format!("Job {} has already ended: {}.", stop.id, job.status().as_str()),
+                format!("Job {id} has already ended: {}.", job.status.as_str()),
             ));
         }
+        self.directory.want_end(id)?;
+        if job.handle.is_none() {
+            self.directory.give_up(id);
+        }
+        Ok(job.handle)
+    }
+
+    /// Ends a job at once. Does not wait.
+    ///
+    /// # Errors
+    /// There is no such job, or it has ended.
+    pub fn cancel_job(&self, id: &str) -> Result<(), Diagnostic> {
+        if let Some(job) = self.end_wanted(id)? {
+            job.cancel();
+        }
+        Ok(())
+    }
+
+    async fn stop_job(
+        self: &Arc<Self>,
+        stop: &StopJob,
+        options: &Options,
+    ) -> Result<Answer, Diagnostic> {
+        if stop.savepoint {
+            let chosen = savepoint_folder(options).map_err(|error| connector_error(&error))?;
+            let folder = self.savepoint_folder(&stop.id, chosen)?;
+            let path = self.stop_with_savepoint(&stop.id, &folder).await?;
+            return print::savepoint_table(path).map(Answer::Table);
+        }
+        self.stop_and_wait(&stop.id).await?;
+        Ok(Answer::Done(vec!["[INFO] The specified job is stopped.".to_owned()]))
+    }
+
+    /// Has a job commit what it has read, and waits for its end.
+    async fn stop_and_wait(&self, id: &str) -> Result<Option<JobHandle>, Diagnostic> {
+        let Some(job) = self.end_wanted(id)? else { return Ok(None) };
         job.stop();
         match ended(&job).await {
             JobStatus::Failed => Err(job_failed(&job)),
-            _ => Ok(Answer::Done(vec!["[INFO] The specified job is stopped.".to_owned()])),
+            _ => Ok(Some(job)),
         }
     }
+
+    /// Where a savepoint of a job goes: to the folder that was asked for, or to the one that the job's
+    /// settings name.
+    ///
+    /// # Errors
+    /// There is no such job, or no folder is known.
+    pub(crate) fn savepoint_folder(
+        &self,
+        id: &str,
+        asked: Option<PathBuf>,
+    ) -> Result<PathBuf, Diagnostic> {
+        let job = self.find_job(id)?;
+        if let Some(folder) = asked {
+            return Ok(folder);
+        }
+        let settings = job.handle.as_ref().map(|job| savepoint_folder(job.configuration()));
+        let folder = settings.transpose().map_err(|error| connector_error(&error))?.flatten();
+        folder.ok_or_else(|| {
+            let message = "No savepoint directory configured. You can either specify a directory \
+                           while cancelling via -s :targetDirectory or configure a cluster-wide \
+                           default via key 'execution.checkpointing.savepoint-dir'.";
+            Diagnostic::new(Code::Configuration, message)
+                .with_hint("SET 'execution.checkpointing.savepoint-dir' = 'file:///folder';")
+        })
+    }
+
+    /// Writes a savepoint of a job that goes on; answers with its place.
+    pub(crate) async fn savepoint(
+        self: &Arc<Self>,
+        id: &str,
+        folder: &Path,
+    ) -> Result<String, Diagnostic> {
+        let job = self.find_job(id)?.handle.ok_or_else(|| {
+            Diagnostic::new(Code::Planning, format!("Job {id} has not been resumed yet."))
+        })?;
+        write_savepoint(job, folder.to_owned()).await
+    }
+
+    /// Has a job commit what it has read, and writes a savepoint when it has ended; answers with its place.
+    pub(crate) async fn stop_with_savepoint(
+        self: &Arc<Self>,
+        id: &str,
+        folder: &Path,
+    ) -> Result<String, Diagnostic> {
+        // A job is not stopped for a savepoint that cannot be written.
+        let wanted = folder.to_owned();
+        let made = spawn_blocking(move || std::fs::create_dir_all(wanted)).await;
+        if let Ok(Err(error)) = made {
+            let message = format!("The folder {} cannot be made: {error}.", folder.display());
+            return Err(Diagnostic::new(Code::Configuration, message));
+        }
+        let job = self.stop_and_wait(id).await?.ok_or_else(|| {
+            Diagnostic::new(Code::Planning, format!("Job {id} had not been resumed yet."))
+        })?;
+        write_savepoint(job, folder.to_owned()).await
+    }
+}
+
+async fn write_savepoint(job: JobHandle, folder: PathBuf) -> Result<String, Diagnostic> {
+    let written = spawn_blocking(move || job.savepoint(&folder)).await;
+    let written = written.map_err(|_| Diagnostic::internal("writing the savepoint panicked"))?;
+    let path = written.map_err(|error| connector_error(&error))?;
+    Ok(format!("file:{}", path.display()))
+}
+
+fn connector_error(error: &ConnectorError) -> Diagnostic {
+    Diagnostic::new(Code::JobFailed, error.report())
 }
 
 impl EngineSession {
@@ -203,7 +391,10 @@ impl EngineSession {
     /// # Errors
     /// Why it was not run.
     pub async fn execute(&mut self, text: &str) -> Result<Answer, Diagnostic> {
-        match self.session.execute(text).await? {
+        let in_set = self.session.in_statement_set();
+        let outcome = self.session.execute(text).await?;
+        let statement = self.note_statement(text, in_set);
+        match outcome {
             StatementOutcome::Done { warning } => {
                 let mut lines: Vec<String> =
                     warning.map(|warning| print::warning_text(&warning)).into_iter().collect();
@@ -212,20 +403,41 @@ impl EngineSession {
             }
             StatementOutcome::Table(table) => Ok(Answer::Table(table)),
             StatementOutcome::Query(query) => self.start_query(*query).await.map(Answer::Rows),
-            StatementOutcome::SubmitJob { plan, .. } => self.submit(*plan).await,
-            StatementOutcome::ShowJobs => jobs_table(&self.engine.jobs.list()).map(Answer::Table),
+            StatementOutcome::SubmitJob { plan, scope } => {
+                self.submit(*plan, statement, &scope).await
+            }
+            StatementOutcome::ShowJobs => jobs_table(&self.engine.job_list()).map(Answer::Table),
             StatementOutcome::DescribeJob(id) => {
                 jobs_table(&[self.engine.find_job(&id)?]).map(Answer::Table)
             }
             StatementOutcome::ShowSplits(id) => {
-                let job = self.engine.find_job(&id)?;
-                print::splits_table(&job.lanes(), &job.splits()).map(Answer::Table)
+                let job = self.engine.find_job(&id)?.handle;
+                let (lanes, splits) =
+                    job.map(|job| (job.lanes(), job.splits())).unwrap_or_default();
+                print::splits_table(&lanes, &splits).map(Answer::Table)
             }
-            StatementOutcome::StopJob(stop) => self.engine.stop_job(&stop).await,
+            StatementOutcome::StopJob(stop) => {
+                let options = self.session.configuration().explicit();
+                self.engine.stop_job(&stop, &options).await
+            }
             StatementOutcome::Help => Ok(Answer::Help),
             StatementOutcome::Clear => Ok(Answer::Clear),
             StatementOutcome::Quit => Ok(Answer::Quit),
         }
+    }
+
+    /// Notes a statement that was run; answers with the one statement that submits the same again.
+    fn note_statement(&mut self, text: &str, was_in_set: bool) -> String {
+        let text = text.trim().trim_end_matches(';');
+        match (was_in_set, self.session.in_statement_set()) {
+            (true, true) => self.inserts.push(text.to_owned()),
+            (true, false) => {
+                let inserts = std::mem::take(&mut self.inserts).join(";\n");
+                return format!("EXECUTE STATEMENT SET BEGIN\n{inserts};\nEND");
+            }
+            (false, _) => self.inserts.clear(),
+        }
+        text.to_owned()
     }
 
     /// Runs one statement with settings that hold for it only. What the statement itself sets stays.
@@ -252,8 +464,20 @@ impl EngineSession {
         answer
     }
 
-    async fn submit(&self, plan: JobPlan) -> Result<Answer, Diagnostic> {
+    async fn submit(
+        &self,
+        plan: JobPlan,
+        statement: String,
+        scope: &FrozenSession,
+    ) -> Result<Answer, Diagnostic> {
+        if let Some(id) = self.engine.directory.waiting(&plan.name) {
+            return Err(job_error(&JobError::AlreadyRunning { name: plan.name, id }));
+        }
         let submitted = self.engine.submit(plan).await?;
+        if let Err(failure) = self.engine.directory.keep(&submitted.job, statement, scope) {
+            submitted.job.cancel();
+            return Err(failure);
+        }
         let job = submitted.job.id().to_owned();
         let mut lines = vec![print::SUBMITTING.to_owned()];
         lines.extend(submitted.notices.iter().map(|notice| format!("[INFO] {notice}")));
@@ -292,7 +516,7 @@ fn start_batch(query: BatchQuery, sender: Sender<Delivery>) {
 }
 
 /// Waits for the end of a job without a thread.
-async fn ended(job: &JobHandle) -> JobStatus {
+pub(crate) async fn ended(job: &JobHandle) -> JobStatus {
     loop {
         let status = job.status();
         if status.is_terminal() {
@@ -302,21 +526,21 @@ async fn ended(job: &JobHandle) -> JobStatus {
     }
 }
 
-fn jobs_table(jobs: &[JobHandle]) -> Result<ResultTable, Diagnostic> {
+fn jobs_table(jobs: &[JobView]) -> Result<ResultTable, Diagnostic> {
     let rows: Vec<print::JobRow> = jobs
         .iter()
         .map(|job| print::JobRow {
-            id: job.id().to_owned(),
-            name: job.name().to_owned(),
-            status: job.status().as_str().to_owned(),
-            start_time_ms: job.started_at_ms(),
+            id: job.id.clone(),
+            name: job.name.clone(),
+            status: job.status.as_str().to_owned(),
+            start_time_ms: job.started_at_ms,
         })
         .collect();
     print::jobs_table(&rows)
 }
 
 /// What the user is told when a job could not be submitted.
-fn job_error(error: &JobError) -> Diagnostic {
+pub(crate) fn job_error(error: &JobError) -> Diagnostic {
     let message = match error {
         JobError::Connector(error) => error.report(),
         JobError::AlreadyRunning { .. } => error.to_string(),

@@ -7,12 +7,11 @@ mod columns;
 mod complete;
 mod operation;
 mod page;
-mod parameters;
 mod routes;
 mod session;
 
 pub(crate) use columns::column_from_json;
 pub use complete::KEYWORDS;
-pub(crate) use page::kind_of_letter;
+pub(crate) use page::{RowFormat, kind_of_letter};
 pub(crate) use routes::routes;
 pub(crate) use session::{SessionLimits, Sessions};

@@ -9,6 +9,7 @@ mod repl;
 mod screen;
 mod script;
 mod server_command;
+mod server_settings;
 mod signals;
 mod sql_command;
 mod state_dir;

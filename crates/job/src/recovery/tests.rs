@@ -27,6 +27,7 @@ fn plain_sink(name: &str) -> SinkMemory {
 fn memory(sinks: Vec<SinkMemory>) -> Memory<'static> {
     Memory {
         job_name: "job",
+        job_id: "id",
         fingerprint: OURS,
         sinks,
         checkpoint: None,
@@ -59,7 +60,7 @@ fn checkpoint(epoch: u64, sinks: &[(&str, Option<u64>, bool)]) -> Checkpoint {
 
 fn check(memory: &Memory<'_>, mode: RecoveryMode) -> String {
     match decide(memory, mode) {
-        Ok(Beginning { missing, epoch, position }) => {
+        Ok(Beginning { missing, epoch, is_over: _, position }) => {
             let at = position.map(|position| json!(position).to_string());
             let at = at.unwrap_or_else(|| "the beginning".to_owned());
             format!("epoch {epoch} from {at}, commit first to {missing:?}")

@@ -3,21 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{OriginalUri, Path, RawQuery, State};
-use axum::response::Response;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use serde_json::{Map, Value, json};
 use shardlake_sql::session::Configuration;
 use uuid::Uuid;
 
+use super::complete;
 use super::operation::{Fetched, Operation};
 use super::page::RowFormat;
 use super::session::{GatewaySession, Request};
-use super::{complete, parameters};
 use crate::app::App;
 use crate::failure::{Failure, Outcome};
+use crate::guard::{Role, defines};
+use crate::parameters;
 use crate::respond::{ok, pairs_field, read_object, text_field};
 
 /// The versions of Flink's protocol that are answered.
@@ -127,13 +131,25 @@ fn request(body: &Map<String, Value>) -> Outcome<Request> {
     })
 }
 
+/// A client without the role `admin` uses what is defined, and defines nothing.
+fn check_role(role: Option<Extension<Role>>, statement: &str) -> Outcome<()> {
+    let role = role.map_or(Role::Read, |Extension(role)| role);
+    if role < Role::Admin && defines(statement) {
+        let message = "Statements that define something need a token with the role 'admin'.";
+        return Err(Failure::new(StatusCode::FORBIDDEN, message));
+    }
+    Ok(())
+}
+
 async fn execute_statement(
     State(app): Server,
     Path(handle): Path<String>,
+    role: Option<Extension<Role>>,
     body: Bytes,
 ) -> Answered {
     let handle = parameters::handle("session_handle", &handle)?;
     let request = request(&read_object(&body)?)?;
+    check_role(role, &request.statement)?;
     let session = app.sessions.get(handle).ok_or_else(|| {
         Failure::server_side(
             "execute statement",
@@ -148,10 +164,12 @@ async fn execute_statement(
 async fn configure_session(
     State(app): Server,
     Path(handle): Path<String>,
+    role: Option<Extension<Role>>,
     body: Bytes,
 ) -> Answered {
     let session = find_session(&app, "configure session", &handle)?;
     let request = request(&read_object(&body)?)?;
+    check_role(role, &request.statement)?;
     let word = request.statement.split_whitespace().next().unwrap_or_default();
     if !CONFIGURING.contains(&word.to_ascii_uppercase().as_str()) {
         let cause = format!(
@@ -244,13 +262,13 @@ async fn fetch_results(
 ) -> Response {
     let format = match parameters::row_format(query.as_deref()) {
         Ok(format) => format,
-        Err(failure) => return axum::response::IntoResponse::into_response(failure),
+        Err(failure) => return failure.into_response(),
     };
     let asked = (session.as_str(), operation.as_str(), token.as_str());
     match fetch(&app, asked, format, uri.path()).await {
         Ok(answer) => answer,
         Err(failure) if format == RowFormat::Arrow => failure.into_detailed(),
-        Err(failure) => axum::response::IntoResponse::into_response(failure),
+        Err(failure) => failure.into_response(),
     }
 }
 
@@ -271,6 +289,6 @@ async fn fetch(
         Fetched::NotReady => {
             Ok(ok(&json!({ "resultType": "NOT_READY", "nextResultUri": place(token) })))
         }
-        Fetched::Page(body) => Ok(crate::respond::json_response(axum::http::StatusCode::OK, body)),
+        Fetched::Page(body) => Ok(crate::respond::json_response(StatusCode::OK, body)),
     }
 }

@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use super::page::RowFormat;
 use crate::failure::{Failure, Outcome};
+use crate::gateway::RowFormat;
 
 /// A handle of a session or an operation.
 pub(crate) fn handle(name: &str, value: &str) -> Outcome<Uuid> {
