@@ -4,7 +4,7 @@
 //! zone, `utf8mb4` as its character set and an empty `sql_mode`, on which quoting and decoding rely.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use shardlake_mysql_wire::handshake::{self, Encryption, HandshakeOptions, Password};
@@ -18,6 +18,13 @@ use crate::socket::{Socket, StopCheck};
 
 /// How long a statement may run before its first word. Counting a large index takes minutes.
 const STATEMENT_PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// No packet of a handshake is larger.
+const HANDSHAKE_BYTES: usize = 64 * 1024;
+/// MySQL's own upper bound of a packet.
+const PACKET_BYTES: usize = 1 << 30;
+/// No answer to a control query is larger; a server with 100,000 tables answers with a few dozen megabytes.
+const ANSWER_BYTES: usize = 256 << 20;
 
 /// What every session runs first. A stalled reader must not lose its connection, so the server waits long.
 const SESSION_SETTINGS: &str = "SET SESSION time_zone = '+00:00', SESSION sql_mode = '', \
@@ -80,6 +87,16 @@ impl TextRow {
     }
 }
 
+/// What a failure before the session began means.
+fn handshake_error(server: &str, error: WireError) -> Error {
+    match error {
+        WireError::Malformed { .. } | WireError::TooLarge { .. } => Error::job(format!(
+            "what answers at {server} does not speak MySQL's protocol ({error}): check 'hostname' and 'port'"
+        )),
+        error => Error::wire(server, "connecting", error),
+    }
+}
+
 /// An open session.
 pub(crate) struct Connection {
     packets: PacketReader<Socket>,
@@ -94,8 +111,9 @@ impl Connection {
         let address = &target.address;
         let lost =
             |source| Error::Lost { server: target.lane.clone(), doing: "connecting", source };
-        let socket =
+        let mut socket =
             Socket::connect(&address.host, address.port, target.timeout, stop).map_err(lost)?;
+        socket.set_deadline(Some(Instant::now() + target.timeout));
         let options = HandshakeOptions {
             user: address.user.clone(),
             password: Password::new(address.password.clone()),
@@ -114,16 +132,18 @@ impl Connection {
             Some(config) => socket.encrypt(&address.host, config),
             None => Ok(socket),
         };
-        let (packets, greeting) =
-            handshake::authenticate(PacketReader::new(socket), options, encrypt)
-                .map_err(|error| Error::wire(&target.lane, "connecting", error))?;
+        let packets = PacketReader::new(socket).with_limit(HANDSHAKE_BYTES);
+        let (packets, greeting) = handshake::authenticate(packets, options, encrypt)
+            .map_err(|error| handshake_error(&target.lane, error))?;
+        let mut packets = packets.with_limit(PACKET_BYTES);
+        packets.stream_mut().set_deadline(None);
         let mut connection = Self {
             packets,
             server: target.lane.clone(),
             user: address.user.clone(),
             mariadb: greeting.is_mariadb(),
         };
-        connection.set_patience(STATEMENT_PATIENCE);
+        connection.set_patience(target.jdbc.socket_timeout.unwrap_or(STATEMENT_PATIENCE));
         connection.set_up()?;
         Ok(connection)
     }
@@ -182,12 +202,17 @@ impl Connection {
         for _ in 0..count {
             self.packets.next()?;
         }
-        let mut rows = Vec::new();
+        let (mut rows, mut size_bytes) = (Vec::new(), 0);
         while let reply::RowPacket::Row(row) = reply::parse_text_row(self.packets.next()?)? {
             let cells = reply::text_cells(row)?;
             let cells = cells
                 .into_iter()
                 .map(|cell| cell.map(|bytes| String::from_utf8_lossy(bytes).into_owned()));
+            size_bytes += row.len();
+            if size_bytes > ANSWER_BYTES {
+                let (what, size) = ("the answer to a control query", size_bytes as u64);
+                return Err(WireError::TooLarge { what, size, limit: ANSWER_BYTES as u64 });
+            }
             rows.push(TextRow(cells.collect()));
         }
         Ok(rows)

@@ -35,6 +35,9 @@ const BATCH_ROWS: usize = 64 * 1024;
 /// The size of a batch is looked at after so many rows.
 const ROWS_BETWEEN_LOOKS: usize = 512;
 
+/// More columns than a table of MySQL can have.
+const MAX_COLUMNS: u64 = 4_096;
+
 fn zone_offset(zone: ServerZone) -> ZoneOffset {
     ZoneOffset::new(move |epoch_seconds| zone.offset_at(epoch_seconds))
 }
@@ -229,6 +232,9 @@ impl<'a> TableReader<'a> {
         let Head::Columns(count) = head else {
             return Err(Error::Bug("a SELECT has no columns".to_owned()));
         };
+        if count > MAX_COLUMNS {
+            return Err(Error::job(format!("table {} has {count} columns", self.table.id)));
+        }
         let mut columns = Vec::new();
         for _ in 0..count {
             let definition = packets.next().and_then(SourceColumn::from_definition);

@@ -3,6 +3,7 @@
 //! A property that would change nothing or that is not known is refused by name.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use shardlake_connector::{Error, Options};
 
@@ -47,13 +48,19 @@ pub(crate) struct JdbcProperties {
     /// `allowPublicKeyRetrieval`: whether the password may be sent under a key that an unencrypted
     /// server shows.
     pub(crate) public_key_retrieval: bool,
+    /// `socketTimeout`: how long a statement may say nothing.
+    pub(crate) socket_timeout: Option<Duration>,
 }
 
 impl JdbcProperties {
     /// Reads the properties.
     pub(crate) fn parse(options: &Options) -> Result<Self, Error> {
-        let mut parsed =
-            Self { ssl_mode: SslMode::Preferred, authorities: None, public_key_retrieval: true };
+        let mut parsed = Self {
+            ssl_mode: SslMode::Preferred,
+            authorities: None,
+            public_key_retrieval: true,
+            socket_timeout: None,
+        };
         let mut legacy = LegacySsl::default();
         let mut explicit_mode = None;
         for (key, value) in options.iter() {
@@ -73,6 +80,7 @@ impl JdbcProperties {
                 "trustcertificatekeystoreurl" => parsed.authorities = Some(pem_file(key, value)?),
                 "trustcertificatekeystoretype" => only(key, value, &["PEM"])?,
                 "allowpublickeyretrieval" => parsed.public_key_retrieval = boolean(key, value)?,
+                "sockettimeout" => parsed.socket_timeout = milliseconds(key, value)?,
                 // A column is converted to its declared type, so both values mean the same here.
                 "tinyint1isbit" => {
                     boolean(key, value)?;
@@ -113,6 +121,15 @@ fn boolean(key: &str, value: &str) -> Result<bool, Error> {
         "false" | "no" => Ok(false),
         _ => Err(Error::job(format!("Could not parse value '{value}' for key '{key}'."))),
     }
+}
+
+/// A time in milliseconds; 0 is none.
+fn milliseconds(key: &str, value: &str) -> Result<Option<Duration>, Error> {
+    let millis: u64 = value
+        .trim()
+        .parse()
+        .map_err(|_| Error::job(format!("Could not parse value '{value}' for key '{key}'.")))?;
+    Ok((millis > 0).then(|| Duration::from_millis(millis)))
 }
 
 fn only(key: &str, value: &str, supported: &[&str]) -> Result<(), Error> {
@@ -187,6 +204,10 @@ mod tests {
         insta::assert_snapshot!(parse(&[("useSSL", "maybe")]).unwrap_err(), @"Could not parse value 'maybe' for key 'jdbc.properties.useSSL'.");
         insta::assert_snapshot!(parse(&[("characterEncoding", "latin1")]).unwrap_err(), @"Invalid value for option 'jdbc.properties.characterEncoding'. Supported values are [UTF-8, utf8, utf8mb4], but was: latin1");
         insta::assert_snapshot!(parse(&[("trustCertificateKeyStoreUrl", "file:/a.jks")]).unwrap_err(), @"'jdbc.properties.trustCertificateKeyStoreUrl' names a Java key store, which is not supported: give a PEM file of the authorities' certificates");
+        assert_eq!(
+            parse(&[("socketTimeout", "1500")]).unwrap().socket_timeout,
+            Some(Duration::from_millis(1_500))
+        );
         assert!(parse(&[("tinyInt1isBit", "false"), ("useUnicode", "true")]).is_ok());
     }
 }

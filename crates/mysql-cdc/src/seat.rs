@@ -24,6 +24,8 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 /// How often a lane that cannot go on looks whether it has been mended.
 const MENDED_RETRY: Duration = Duration::from_secs(30);
+/// How often what cannot be read is asked for.
+const UNREADABLE_ATTEMPTS: u32 = 4;
 /// How often a waiting lane looks whether its job has ended.
 const RETRY_POLL: Duration = Duration::from_millis(50);
 
@@ -35,6 +37,8 @@ pub(crate) struct Seat {
     pub(crate) status: Arc<StatusBoard>,
     /// The id under which the binlog is read, if the user chose it.
     pub(crate) server_id: u32,
+    /// How often in a row what the server sent could not be read, without any progress in between.
+    pub(crate) unreadable: u32,
     /// Where an earlier run stood.
     pub(crate) stored: Option<LanePosition>,
     /// The lane, once its server has answered, and the connection over which it did.
@@ -121,6 +125,7 @@ impl Seat {
             }
             if self.position() != before {
                 delay = FIRST_RETRY;
+                self.unreadable = 0;
                 self.shared.fleet.recovered(self.target.lane());
             }
             let Some(wait) = self.weigh(error, delay) else { return };
@@ -146,9 +151,19 @@ impl Seat {
     }
 
     /// What comes of a failure: how long to wait before another attempt, or `None` if there is none.
-    fn weigh(&self, error: Error, delay: Duration) -> Option<Duration> {
-        let (lane, fault) = (self.target.lane(), error.fault());
-        let ends_all = matches!(error, Error::Conflict(_)) || fault == Fault::Bug;
+    ///
+    /// Bytes that make no sense may have been damaged on the way, so they are asked for again; if that does not help,
+    /// the server cannot be read.
+    fn weigh(&mut self, error: Error, delay: Duration) -> Option<Duration> {
+        let mut fault = error.fault();
+        let is_unreadable = matches!(error, Error::Unreadable { .. });
+        if is_unreadable && fault == Fault::Bug {
+            self.unreadable += 1;
+            fault = if self.unreadable < UNREADABLE_ATTEMPTS { Fault::Transient } else { fault };
+        }
+        let lane = self.target.lane();
+        let ends_all =
+            matches!(error, Error::Conflict(_)) || (fault == Fault::Bug && !is_unreadable);
         let error = ConnectorError::from(error);
         let report = error.report();
         if fault == Fault::Transient {

@@ -6,7 +6,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -21,6 +21,8 @@ pub(crate) type StopCheck = Arc<dyn Fn() -> bool + Send + Sync>;
 pub(crate) struct Socket {
     stream: Stream,
     patience: Duration,
+    /// When everything that is being exchanged must be over, however busily the server talks.
+    deadline: Option<Instant>,
     stop: StopCheck,
 }
 
@@ -45,7 +47,12 @@ impl Socket {
                     stream.set_nodelay(true)?;
                     stream.set_read_timeout(Some(POLL))?;
                     stream.set_write_timeout(Some(POLL))?;
-                    return Ok(Self { stream: Stream::Plain(stream), patience, stop });
+                    return Ok(Self {
+                        stream: Stream::Plain(stream),
+                        patience,
+                        deadline: None,
+                        stop,
+                    });
                 }
                 Err(error) => failure = error,
             }
@@ -55,18 +62,25 @@ impl Socket {
 
     /// Starts encryption. The handshake runs with the first bytes that are sent.
     pub(crate) fn encrypt(self, host: &str, config: &Arc<ClientConfig>) -> io::Result<Self> {
-        let Self { stream: Stream::Plain(stream), patience, stop } = self else { return Ok(self) };
+        let Self { stream: Stream::Plain(stream), patience, deadline, stop } = self else {
+            return Ok(self);
+        };
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
         let connection =
             ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         let stream = Stream::Tls(Box::new(StreamOwned::new(connection, stream)));
-        Ok(Self { stream, patience, stop })
+        Ok(Self { stream, patience, deadline, stop })
     }
 
     /// How long a read may wait for the server's next word.
     pub(crate) fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
+    }
+
+    /// Bounds all that follows, until the next call.
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
     }
 
     /// Repeats a call that timed out, as long as patience lasts.
@@ -76,6 +90,9 @@ impl Socket {
     ) -> io::Result<T> {
         let mut waited = Duration::ZERO;
         loop {
+            if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                return Err(io::Error::other("the server takes too long to answer"));
+            }
             match call(&mut self.stream) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error)

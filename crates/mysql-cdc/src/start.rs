@@ -114,6 +114,7 @@ fn seat(
         emitter: Emitter::new(sender, Arc::clone(&status)),
         status,
         server_id: options.server_id_of(index),
+        unreadable: 0,
         stored,
         begun: None,
     })

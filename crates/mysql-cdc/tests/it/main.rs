@@ -7,6 +7,10 @@ mod columns;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod reading;

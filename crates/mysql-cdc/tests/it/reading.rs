@@ -30,9 +30,14 @@ pub(crate) struct Definition {
 impl Definition {
     /// A definition over a server's tables, read as root.
     pub(crate) fn new(server: &MysqlServer, database: &str, table: &str) -> Self {
+        Self::at(server.port(), database, table)
+    }
+
+    /// A definition over the tables of whatever listens at a port of this machine.
+    pub(crate) fn at(port: u16, database: &str, table: &str) -> Self {
         let options = [
-            ("hostname", server.host().to_owned()),
-            ("port", server.port().to_string()),
+            ("hostname", "127.0.0.1".to_owned()),
+            ("port", port.to_string()),
             ("username", "root".to_owned()),
             ("password", String::new()),
             ("database-name", database.to_owned()),
