@@ -96,7 +96,7 @@ fn drain_binlog(port: u16, file: &str) -> Result<Drained> {
     // The reader says that it knows checksums, else the server refuses to send them.
     packets.send_command(&command::query("SET @source_binlog_checksum = 'CRC32'"))?;
     parse_done(packets.next()?)?;
-    let flags = DumpFlags { non_blocking: true };
+    let flags = DumpFlags { non_blocking: true, ..DumpFlags::default() };
     packets.send_command(&command::binlog_dump(SERVER_ID, file, 4, flags))?;
     let mut drained = Drained::default();
     loop {

@@ -248,7 +248,6 @@ impl<'a> BinlogReader<'a> {
                 Ok(())
             }
             EventBody::PreviousGtids(previous) => self.previous_gtids(previous),
-            EventBody::PartialRows { table_id } => self.tables.refuse_partial_rows(*table_id),
             EventBody::LoadStatement => Err(self.refuse_statement("a table (LOAD DATA)")),
             EventBody::Incident => Err(Error::job(format!(
                 "MySQL server {} lost events of its binlog at {}:{} (an incident event): start \

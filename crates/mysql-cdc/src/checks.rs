@@ -64,7 +64,7 @@ fn mariadb_identity<'a>(setting: impl Fn(&str) -> &'a str) -> String {
 
 fn settings(connection: &mut Connection) -> Result<BTreeMap<String, String>> {
     let sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'log_bin', \
-               'binlog_format', 'binlog_row_image', 'binlog_row_value_options', 'server_uuid', \
+               'binlog_format', 'binlog_row_image', 'server_uuid', \
                'gtid_mode', 'lower_case_table_names', 'server_id', 'server_uid', 'hostname', \
                'port')";
     let rows = connection.query(sql, "reading its settings")?;
@@ -102,14 +102,6 @@ fn check_settings<'a>(server: &str, setting: impl Fn(&str) -> &'a str) -> Result
                  MySQL configuration to use a {name}={required} and restart the connector."
             )));
         }
-    }
-    let options = setting("binlog_row_value_options");
-    if !options.is_empty() {
-        return Err(Error::job(format!(
-            "The MySQL server {server} is configured with binlog_row_value_options {options}, \
-             which leaves parts of JSON values out of the binlog. Change the MySQL configuration \
-             to use a binlog_row_value_options='' and restart the connector."
-        )));
     }
     Ok(())
 }
@@ -336,7 +328,7 @@ mod tests {
         insta::assert_snapshot!(check(&[("log_bin", "OFF")]), @"The MySQL server db:3306 writes no binlog, which is required for this connector to work properly. Start it with log_bin (and without skip-log-bin).");
         insta::assert_snapshot!(check(&[("binlog_format", "MIXED")]), @"The MySQL server db:3306 is configured with binlog_format MIXED rather than ROW, which is required for this connector to work properly. Change the MySQL configuration to use a binlog_format=ROW and restart the connector.");
         insta::assert_snapshot!(check(&[("binlog_row_image", "MINIMAL")]), @"The MySQL server db:3306 is configured with binlog_row_image MINIMAL rather than FULL, which is required for this connector to work properly. Change the MySQL configuration to use a binlog_row_image=FULL and restart the connector.");
-        insta::assert_snapshot!(check(&[("binlog_row_value_options", "PARTIAL_JSON")]), @"The MySQL server db:3306 is configured with binlog_row_value_options PARTIAL_JSON, which leaves parts of JSON values out of the binlog. Change the MySQL configuration to use a binlog_row_value_options='' and restart the connector.");
+        assert_eq!(check(&[("binlog_row_value_options", "PARTIAL_JSON")]), "ok");
         assert_eq!(check(&[("version", "10.11.6-MariaDB-log")]), "ok");
         insta::assert_snapshot!(check(&[("version", "10.3.39-MariaDB")]), @"db:3306 is MariaDB 10.3.39-MariaDB; MariaDB is read from 10.5 on: upgrade it");
     }

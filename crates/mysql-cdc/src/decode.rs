@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use shardlake_change::{ChangeBatch, Column, TableId};
+use shardlake_change::{ChangeBatch, TableId};
 use shardlake_mysql_wire::decode::{BatchBuilder, ResultSetPlan, ZoneOffset};
 use shardlake_mysql_wire::event::{EventHeader, RowsEvent, TableMap};
 use shardlake_mysql_wire::reply::{self, Head, RowPacket};
@@ -77,13 +77,22 @@ pub(crate) struct Collector {
     /// The bytes of each run.
     run_bytes: Vec<u64>,
     size_bytes: usize,
+    replaced: Replaced,
 }
 
 impl Collector {
     /// Nothing has been collected.
     pub(crate) fn new(shared: Arc<Shared>, status: Arc<StatusBoard>) -> Result<Self> {
-        let builder = new_builder(shared.shape.physical())?;
-        Ok(Self { shared, status, builder, runs: Vec::new(), run_bytes: Vec::new(), size_bytes: 0 })
+        let builder = new_builder(&shared)?;
+        Ok(Self {
+            shared,
+            status,
+            builder,
+            runs: Vec::new(),
+            run_bytes: Vec::new(),
+            size_bytes: 0,
+            replaced: Replaced::default(),
+        })
     }
 
     /// Appends the rows of an event.
@@ -130,12 +139,43 @@ impl Collect for Collector {
             let event_ms = u64::try_from(run.op_ts_ms).unwrap_or(0);
             self.status.rows_sent(&run.table, SentRows { row_count, size_bytes, event_ms });
         }
+        self.replaced.note(&self.builder, &self.status, &runs);
         finish(&mut self.builder, &self.shared.shape, &runs)
     }
 }
 
-fn new_builder(columns: &[Column]) -> Result<BatchBuilder> {
-    BatchBuilder::new(columns).map_err(|error| Error::job(error.to_string()))
+fn new_builder(shared: &Shared) -> Result<BatchBuilder> {
+    let builder = BatchBuilder::new(shared.shape.physical());
+    let builder = builder.map_err(|error| Error::job(error.to_string()))?;
+    Ok(builder.with_zero_dates(shared.options.jdbc.zero_dates))
+}
+
+/// Values that could not be read as they are, since it was last asked.
+#[derive(Debug, Default)]
+struct Replaced {
+    counted: u64,
+    warned: bool,
+}
+
+impl Replaced {
+    /// Notes what was replaced in the rows of a batch, for the tables of the batch.
+    fn note(&mut self, builder: &BatchBuilder, status: &StatusBoard, runs: &[Run]) {
+        let (dates, texts) = (builder.zero_date_count(), builder.replaced_text_count());
+        let new = (dates + texts).saturating_sub(self.counted);
+        self.counted = dates + texts;
+        let Some(run) = runs.last().filter(|_| new > 0) else { return };
+        status.values_replaced(&run.table, new);
+        if !self.warned {
+            self.warned = true;
+            tracing::warn!(
+                tables = names(runs),
+                zero_dates = dates,
+                texts,
+                "values do not exist in their declared type, and were read as NULL, as the nearest \
+                 date or with '?' for what is no text; further ones are counted only"
+            );
+        }
+    }
 }
 
 fn finish(builder: &mut BatchBuilder, shape: &OutputShape, runs: &[Run]) -> Result<ChangeBatch> {
@@ -164,6 +204,7 @@ pub(crate) struct TableReader<'a> {
     suffix: &'static str,
     builder: BatchBuilder,
     zone: ZoneOffset,
+    replaced: u64,
 }
 
 impl<'a> TableReader<'a> {
@@ -194,8 +235,9 @@ impl<'a> TableReader<'a> {
             Ok(_) | Err(_) => "",
         };
         let select = format!("SELECT {} FROM {}{index} WHERE ", names.join(", "), table.quoted());
-        let builder = new_builder(declared)?;
-        Ok(Self { table: Arc::clone(table), shared, select, suffix: "", builder, zone })
+        let builder = new_builder(shared)?;
+        let table = Arc::clone(table);
+        Ok(Self { table, shared, select, suffix: "", builder, zone, replaced: 0 })
     }
 
     /// Waits for the locks of transactions that have not ended, so that all that are in the binlog are seen.
@@ -206,6 +248,12 @@ impl<'a> TableReader<'a> {
     /// The table.
     pub(crate) const fn table(&self) -> &Arc<ServerTable> {
         &self.table
+    }
+
+    /// How many values were replaced since it was last asked.
+    pub(crate) fn take_replaced(&mut self) -> u64 {
+        let all = self.builder.zero_date_count() + self.builder.replaced_text_count();
+        all.saturating_sub(std::mem::replace(&mut self.replaced, all))
     }
 
     /// Reads the rows of a chunk.

@@ -73,7 +73,8 @@ impl Dump {
             server_id_given: false,
             uuid: uuid::Uuid::new_v4().to_string(),
         };
-        Self::open(target, stop, &replica, from, DumpFlags { non_blocking: true })
+        let flags = DumpFlags { non_blocking: true, ..DumpFlags::default() };
+        Self::open(target, stop, &replica, from, flags)
     }
 
     fn open(
@@ -81,10 +82,11 @@ impl Dump {
         stop: StopCheck,
         replica: &Replica,
         from: &DumpFrom,
-        flags: DumpFlags,
+        mut flags: DumpFlags,
     ) -> Result<Self> {
         const DOING: &str = "asking for its binlog";
         let mut connection = Connection::open(target, stop)?;
+        flags.wide_heartbeats = !connection.is_mariadb();
         let server = connection.server().to_owned();
         let period = HEARTBEAT.as_nanos();
         let uuid = &replica.uuid;
@@ -102,9 +104,16 @@ impl Dump {
         if connection.is_mariadb() {
             prepare_mariadb(&mut connection, from, DOING)?;
         }
+        let mut far = None;
         let (request, from) = match from {
             DumpFrom::Offset(at) => {
-                (request_at(&server, id, at, flags)?, format!("{}:{}", at.file, at.offset))
+                // Past 4 GB a file can only be read from its beginning.
+                let offset = u32::try_from(at.offset).unwrap_or_else(|_| {
+                    far = Some(at.offset);
+                    FIRST_OFFSET
+                });
+                let request = command::binlog_dump(id, &at.file, offset, flags);
+                (request, format!("{}:{}", at.file, at.offset))
             }
             DumpFrom::Executed(set) => {
                 let request = if connection.is_mariadb() {
@@ -122,7 +131,31 @@ impl Dump {
         packets.send_command(&request).map_err(wire)?;
         connection.set_patience(SILENCE);
         let server_id_given = replica.server_id_given;
-        Ok(Self { connection, events: EventReader::new(), server, from, server_id_given })
+        let mut dump =
+            Self { connection, events: EventReader::new(), server, from, server_id_given };
+        if let Some(offset) = far {
+            dump.pass_over(offset)?;
+        }
+        Ok(dump)
+    }
+
+    /// Passes over the events of a file up to an offset. Headers hold its low 32 bits only, so sizes are summed up.
+    fn pass_over(&mut self, offset: u64) -> Result<()> {
+        let mut at = u64::from(FIRST_OFFSET);
+        while at < offset {
+            let Some(event) = self.next()? else { break };
+            if !event.header.is_artificial() && event.header.end_position != 0 {
+                at += u64::from(event.header.size);
+            }
+        }
+        if at == offset {
+            return Ok(());
+        }
+        Err(Error::job(format!(
+            "reading cannot go on from {} of MySQL server {}: no event of its binlog begins there; \
+             start afresh into a new table",
+            self.from, self.server
+        )))
     }
 
     /// Whether another event has arrived already, at least in part.
@@ -156,22 +189,6 @@ fn prepare_mariadb(
          @slave_gtid_ignore_duplicates = 0"
     );
     connection.execute(&sql, doing)
-}
-
-fn request_at(
-    server: &str,
-    server_id: u32,
-    at: &BinlogOffset,
-    flags: DumpFlags,
-) -> Result<Vec<u8>> {
-    let offset = u32::try_from(at.offset).map_err(|_| {
-        Error::job(format!(
-            "reading cannot go on at {}:{} of MySQL server {}: offsets past 4 GB can only be named \
-             by GTIDs; set gtid_mode=ON, or start afresh into a new table",
-            at.file, at.offset, server
-        ))
-    })?;
-    Ok(command::binlog_dump(server_id, &at.file, offset, flags))
 }
 
 /// Says what an error of the dump means.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use shardlake_connector::{Error, Options};
+use shardlake_mysql_wire::decode::ZeroDates;
 
 /// The prefix of these options.
 pub(crate) const PREFIX: &str = "jdbc.properties.";
@@ -50,6 +51,8 @@ pub(crate) struct JdbcProperties {
     pub(crate) public_key_retrieval: bool,
     /// `socketTimeout`: how long a statement may say nothing.
     pub(crate) socket_timeout: Option<Duration>,
+    /// `zeroDateTimeBehavior`: what becomes of dates that do not exist.
+    pub(crate) zero_dates: ZeroDates,
 }
 
 impl JdbcProperties {
@@ -60,6 +63,7 @@ impl JdbcProperties {
             authorities: None,
             public_key_retrieval: true,
             socket_timeout: None,
+            zero_dates: ZeroDates::Null,
         };
         let mut legacy = LegacySsl::default();
         let mut explicit_mode = None;
@@ -87,7 +91,7 @@ impl JdbcProperties {
                 }
                 "useunicode" => only(key, value, &["true"])?,
                 "characterencoding" => only(key, value, &["UTF-8", "utf8", "utf8mb4"])?,
-                "zerodatetimebehavior" => only(key, value, &["CONVERT_TO_NULL", "convertToNull"])?,
+                "zerodatetimebehavior" => parsed.zero_dates = zero_dates(key, value)?,
                 _ => return Err(refuse(key, name)),
             }
         }
@@ -112,6 +116,19 @@ impl LegacySsl {
             (_, false, true) => SslMode::Required,
             (_, false, false) => SslMode::Preferred,
         }
+    }
+}
+
+/// Both spellings of the JDBC driver's versions.
+fn zero_dates(key: &str, value: &str) -> Result<ZeroDates, Error> {
+    match value.trim().to_ascii_uppercase().as_str() {
+        "CONVERT_TO_NULL" | "CONVERTTONULL" => Ok(ZeroDates::Null),
+        "ROUND" => Ok(ZeroDates::Round),
+        "EXCEPTION" => Ok(ZeroDates::Refuse),
+        _ => Err(Error::job(format!(
+            "Invalid value for option '{key}'. Supported values are [CONVERT_TO_NULL, ROUND, \
+             EXCEPTION], but was: {value}"
+        ))),
     }
 }
 

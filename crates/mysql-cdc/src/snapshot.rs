@@ -341,6 +341,7 @@ impl Crew<'_> {
                 let outcome =
                     reader.read(&mut connection, &chunk.run.keys, (&mut rows, &self.pace));
                 forgive_dropped_table(&chunk.table, outcome)?;
+                self.status.values_replaced(&chunk.table.id, reader.take_replaced());
             }
             let (low, high) = watermarks.close(&mut connection)?;
             if finish.send(Ok(ReadChunk { chunk, rows, low, high })).is_err() {

@@ -177,6 +177,11 @@ impl StatusBoard {
         }
     }
 
+    /// Values of the table were replaced, because their declared type does not have them.
+    pub(crate) fn values_replaced(&self, table: &Arc<TableId>, count: u64) {
+        self.board.lock().table(table).errors_skipped += count;
+    }
+
     /// The table has other columns now.
     pub(crate) fn columns_changed(&self, table: &TableId) {
         if let Some(status) = self.board.lock().tables.get_mut(table) {

@@ -17,6 +17,18 @@ use crate::column::SourceColumn;
 use crate::cursor::Cursor;
 use crate::error::{Error, Result};
 
+/// What becomes of a date that does not exist: `0000-00-00`, `2024-00-15`, `2024-02-30`. Text keeps it as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ZeroDates {
+    /// NULL, or an error if the column is NOT NULL.
+    #[default]
+    Null,
+    /// The nearest date that exists: `0001-01-01`, `2024-01-15`, `2024-02-29`.
+    Round,
+    /// An error.
+    Refuse,
+}
+
 pub use builder::BatchBuilder;
 pub(crate) use convert::Value;
 pub(crate) use plan::{ColumnPlan, bind, value_error};

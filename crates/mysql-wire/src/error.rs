@@ -135,6 +135,8 @@ pub enum Problem {
     OutOfRange,
     /// A date with a zero or impossible year, month or day meets NOT NULL.
     ZeroDate,
+    /// A date with a zero or impossible year, month or day, and such are refused.
+    RefusedDate,
     /// The text is not valid in its character set.
     Text,
     /// The bytes are no value of the column's type.
@@ -154,6 +156,9 @@ impl fmt::Display for Problem {
             Self::OutOfRange => "it is out of the type's range; declare a wider type",
             Self::ZeroDate => {
                 "it is a zero or impossible date, which reads as NULL; declare the column nullable"
+            }
+            Self::RefusedDate => {
+                "it is a zero or impossible date, and such are to be refused; repair it in MySQL"
             }
             Self::Text => "it is not valid text of its character set; repair it in MySQL",
             Self::Malformed => "its bytes are malformed",

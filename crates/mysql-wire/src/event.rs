@@ -131,11 +131,6 @@ pub enum EventBody<'a> {
     TableMap(TableMap<'a>),
     /// Changed rows of a table.
     Rows(RowsEvent<'a>),
-    /// Changed rows of a table whose JSON columns hold differences only (`binlog_row_value_options`).
-    PartialRows {
-        /// The table, as a [`TableMap`] names it.
-        table_id: u64,
-    },
     /// A whole transaction, compressed.
     Payload(TransactionPayload<'a>),
     /// The end of the first half of an XA transaction.
@@ -304,9 +299,7 @@ impl EventReader {
             }
             code::QUERY_COMPRESSED => Query::parse_compressed(body).map(EventBody::Query),
             code::PARTIAL_UPDATE_ROWS => {
-                let table_id = Cursor::new(body).u48();
-                let table_id = table_id.ok_or_else(|| Error::short("partial rows event"))?;
-                Ok(EventBody::PartialRows { table_id })
+                RowsEvent::parse(header.type_code, body, self.short_table_ids).map(EventBody::Rows)
             }
             code::TRANSACTION_PAYLOAD => {
                 TransactionPayload::parse(body, self.inside()).map(EventBody::Payload)

@@ -3,6 +3,8 @@
 //! A [`RowsPlan`] is made from a TABLE_MAP and kept by [`PlanCache`] for as long as the TABLE_MAPs of that number
 //! have equal bytes: numbers are used again after a restart of the server, so the number alone proves nothing.
 
+mod partial;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::mem::discriminant;
@@ -97,7 +99,7 @@ impl RowsPlan {
         images: UpdateImages,
     ) -> Result<usize> {
         let before = builder.row_count();
-        let bytes = row_bytes(event)?;
+        let bytes = self.row_bytes(event)?;
         let mut rows = self.rows(event, &bytes)?;
         while !rows.is_empty() {
             match event.kind {
@@ -130,7 +132,7 @@ impl RowsPlan {
         mut keep: impl FnMut(RowKind, &[KeyValue<'_>]) -> bool,
     ) -> Result<usize> {
         let before = builder.row_count();
-        let bytes = row_bytes(event)?;
+        let bytes = self.row_bytes(event)?;
         let mut rows = self.rows(event, &bytes)?;
         let mut key = Vec::with_capacity(self.key.len());
         while !rows.is_empty() {
@@ -155,13 +157,24 @@ impl RowsPlan {
         Ok(builder.row_count() - before)
     }
 
+    /// The rows' bytes: inflated if MariaDB compressed them, with whole values if there are differences only.
+    fn row_bytes<'a>(&self, event: &RowsEvent<'a>) -> Result<Cow<'a, [u8]>> {
+        if event.compressed {
+            return inflate(event.rows, "rows event").map(Cow::Owned);
+        }
+        if event.partial && event.full_images && event.column_count == self.columns.len() {
+            return self.complete(event.rows).map(Cow::Owned);
+        }
+        Ok(Cow::Borrowed(event.rows))
+    }
+
     /// The rows' bytes, if they are whole rows of this table.
     fn rows<'a>(&self, event: &RowsEvent<'_>, bytes: &'a [u8]) -> Result<Cursor<'a>> {
         let rows = Cursor::new(bytes);
         if rows.is_empty() {
             return Ok(rows);
         }
-        if event.column_count != self.columns.len() {
+        if event.column_count != self.columns.len() || self.columns.is_empty() {
             return Err(Error::malformed(
                 "rows event",
                 "it has another number of columns than its table",
@@ -256,14 +269,6 @@ impl RowsPlan {
     }
 }
 
-/// The rows' bytes, inflated if MariaDB compressed them.
-fn row_bytes<'a>(event: &RowsEvent<'a>) -> Result<Cow<'a, [u8]>> {
-    if event.compressed {
-        return inflate(event.rows, "rows event").map(Cow::Owned);
-    }
-    Ok(Cow::Borrowed(event.rows))
-}
-
 fn key_value<'a>(plan: &ColumnPlan, rows: &mut Cursor<'a>) -> Option<KeyValue<'a>> {
     match plan.wire {
         Wire::Integer(_) | Wire::Year => match plan.read(rows)? {
@@ -311,7 +316,10 @@ fn describe(map: &TableMap<'_>, known: &[SourceColumn]) -> Result<(Vec<SourceCol
         let name = match (named, known) {
             (Some(name), _) => name.clone(),
             (None, Some(known)) if fits(&data_type, &known.data_type) => known.name.clone(),
-            (None, _) => return Err(changed(map)),
+            (None, known) => {
+                let known = known.map(|column| (column.name.as_str(), &column.data_type));
+                return Err(changed(map, index, &data_type, known));
+            }
         };
         columns.push(SourceColumn { name, data_type });
         wires.push(wire);
@@ -319,11 +327,22 @@ fn describe(map: &TableMap<'_>, known: &[SourceColumn]) -> Result<(Vec<SourceCol
     Ok((columns, wires))
 }
 
-fn changed(map: &TableMap<'_>) -> Error {
+fn changed(
+    map: &TableMap<'_>,
+    index: usize,
+    here: &SourceType,
+    known: Option<(&str, &SourceType)>,
+) -> Error {
+    let now = match known {
+        Some((name, kind)) => format!("`{name}` of type {kind}"),
+        None => "unknown".to_owned(),
+    };
     Error::Unsupported(format!(
-        "rows of table {} have other columns than the table has now, so their names cannot be told: \
-         set binlog_row_metadata=FULL on the server before tables are altered",
-        map.display_name()
+        "rows of table {} have other columns than the table has now, so their names cannot be told \
+         (column {} is of type {here} there, and {now} now): set binlog_row_metadata=FULL on the \
+         server before tables are altered",
+        map.display_name(),
+        index + 1,
     ))
 }
 
@@ -397,34 +416,53 @@ fn data_type(
         code::TIMESTAMP | code::TIMESTAMP2 => SourceType::Timestamp { fraction },
         code::JSON => SourceType::Json,
         code::GEOMETRY => SourceType::Geometry,
-        code::VECTOR => SourceType::Vector,
+        code::VECTOR => {
+            // The metadata counts it among the texts.
+            Places::next(&mut places.text);
+            SourceType::Vector
+        }
         code::ENUM | code::SET => members(event.type_code, metadata, places, known),
         code::VARCHAR
         | code::VAR_STRING
         | code::STRING
         | code::TINY_BLOB..=code::BLOB
         | code::BLOB_COMPRESSED
-        | code::VARCHAR_COMPRESSED => {
-            let place = Places::next(&mut places.text);
-            let assumed = match known {
-                Some(SourceType::Text(charset)) => *charset,
-                Some(SourceType::Binary { .. } | SourceType::Bytes) => Charset::BINARY,
-                _ => Charset::UTF8,
-            };
-            let told = metadata.text_charsets.get(place).filter(|charset| charset.is_supported());
-            let charset = told.unwrap_or(assumed);
-            if let (Some(kind), code::STRING) = (known, event.type_code)
-                && matches!(kind, SourceType::Uuid | SourceType::Inet4 | SourceType::Inet6)
-            {
-                return kind.clone();
-            }
-            match (charset.is_binary(), event.type_code) {
-                (true, code::STRING) => SourceType::Binary { length: event.max_bytes },
-                (true, _) => SourceType::Bytes,
-                (false, _) => SourceType::Text(charset),
-            }
-        }
+        | code::VARCHAR_COMPRESSED => text_type(event, metadata, places, known),
         _ => SourceType::Integer { bytes: integer_bytes(event.type_code).unwrap_or(8), unsigned },
+    }
+}
+
+/// CHAR, VARCHAR, TEXT and their likes, with a character set or without.
+fn text_type(
+    event: &EventType,
+    metadata: &TableMetadata,
+    places: &mut Places,
+    known: Option<&SourceType>,
+) -> SourceType {
+    let compressed = matches!(event.type_code, code::BLOB_COMPRESSED | code::VARCHAR_COMPRESSED);
+    let assumed = match known {
+        Some(SourceType::Text(charset)) => *charset,
+        Some(SourceType::Binary { .. } | SourceType::Bytes | SourceType::Vector) => Charset::BINARY,
+        _ => Charset::UTF8,
+    };
+    // The metadata passes over compressed columns.
+    let place = (!compressed).then(|| Places::next(&mut places.text));
+    let told = place.and_then(|place| metadata.text_charsets.get(place));
+    let told = told.filter(|charset| charset.is_supported());
+    let charset = told.unwrap_or(assumed);
+    if let (Some(kind), code::STRING) = (known, event.type_code)
+        && matches!(kind, SourceType::Uuid | SourceType::Inet4 | SourceType::Inet6)
+    {
+        return kind.clone();
+    }
+    // In MariaDB a VECTOR is bytes.
+    if known == Some(&SourceType::Vector) && charset.is_binary() {
+        return SourceType::Vector;
+    }
+    match (charset.is_binary(), event.type_code) {
+        (true, code::STRING) => SourceType::Binary { length: event.max_bytes },
+        (true, _) => SourceType::Bytes,
+        (false, _) => SourceType::Text(charset),
     }
 }
 

@@ -3,5 +3,6 @@
 pub(crate) mod address;
 pub(crate) mod decimal;
 pub(crate) mod float;
+pub(crate) mod geometry;
 pub(crate) mod jsonb;
 pub(crate) mod temporal;

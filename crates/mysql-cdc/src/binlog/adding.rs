@@ -128,7 +128,9 @@ impl BinlogReader<'_> {
 
     fn added_chunk(&self, added: &mut Added, from: Option<String>) -> Result<Chunk> {
         let Added { connection, table, pace } = added;
-        if let Some(executed) = &self.executed {
+        // MariaDB cannot wait for its own transactions: there the rows' locks tell.
+        let waits_by_set = self.executed.as_ref().filter(|_| !self.lane.facts.mariadb);
+        if let Some(executed) = waits_by_set {
             let sql = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{executed}', {VISIBLE_SECONDS})");
             let rows = connection.query(&sql, "waiting for transactions to be visible")?;
             if rows.first().is_none_or(|row| row.text(0) != "0") {
@@ -148,7 +150,7 @@ impl BinlogReader<'_> {
             };
             let mut rows = RowBuffer::new(self.lane.shared.spill.clone());
             let mut reader = TableReader::new(table, &self.lane.shared)?;
-            if self.executed.is_none() {
+            if waits_by_set.is_none() {
                 reader.lock_rows();
             }
             let keys = KeyRange { from, to: to.clone() };

@@ -246,19 +246,6 @@ impl Tables {
         Ok(rows.iter().map(file).collect())
     }
 
-    /// Rows come in parts only, if they are wanted.
-    pub(super) fn refuse_partial_rows(&mut self, table_id: u64) -> Result<()> {
-        let server = self.control.server().to_owned();
-        match self.target_of(table_id, 1)? {
-            None => Ok(()),
-            Some(target) => Err(Error::job(format!(
-                "changes of table {} on MySQL server {server} come without all of their JSON \
-                 values: set binlog_row_value_options='' for every session that writes",
-                target.table,
-            ))),
-        }
-    }
-
     /// The columns of a table's rows cannot be known.
     fn refuse_table(&self, table: &TableId, at: &BinlogOffset) -> Error {
         let message = format!(

@@ -17,7 +17,9 @@ use arrow::datatypes::{
 };
 use shardlake_change::{ChangeBatch, Column, LogicalType, RowKind, RowKinds};
 
+use super::ZeroDates;
 use crate::error::{Error, Problem, Result};
+use crate::value::temporal::Moment;
 
 /// What a new batch reserves for a column at most.
 const MAX_RESERVED_ROWS: usize = 1 << 16;
@@ -43,7 +45,8 @@ pub(crate) struct ColumnBuilder {
     nulls: Vec<u8>,
     null_count: usize,
     len: usize,
-    pub(crate) zero_dates: u64,
+    zero_dates: u64,
+    zero_date_policy: ZeroDates,
     pub(crate) replaced_texts: u64,
     /// A quarter of an hour and the zone's offset in it.
     pub(crate) zone_memory: (i64, i64),
@@ -64,6 +67,7 @@ pub(crate) enum Values {
     Bytes(Runs),
     Fixed { bytes: Vec<u8>, width: usize },
     List { offsets: Vec<i32>, items: Runs },
+    Floats { offsets: Vec<i32>, items: Vec<f32> },
 }
 
 /// Byte strings one after the other.
@@ -136,7 +140,14 @@ impl BatchBuilder {
         self.columns.iter().map(ColumnBuilder::size_bytes).sum()
     }
 
-    /// How many zero or impossible dates became NULL since the builder was made.
+    /// Decides what becomes of dates that do not exist.
+    #[must_use]
+    pub fn with_zero_dates(mut self, policy: ZeroDates) -> Self {
+        self.columns.iter_mut().for_each(|column| column.zero_date_policy = policy);
+        self
+    }
+
+    /// How many zero or impossible dates became NULL, or were rounded, since the builder was made.
     #[must_use]
     pub fn zero_date_count(&self) -> u64 {
         self.columns.iter().map(|column| column.zero_dates).sum()
@@ -245,6 +256,7 @@ impl ColumnBuilder {
             null_count: 0,
             len: 0,
             zero_dates: 0,
+            zero_date_policy: ZeroDates::default(),
             replaced_texts: 0,
             zone_memory: (i64::MIN, 0),
         })
@@ -256,15 +268,25 @@ impl ColumnBuilder {
         self.len += 1;
     }
 
-    /// A zero or impossible date: NULL, if the column allows it.
+    /// A date that does not exist: what is to be appended instead of it, or `None` if NULL has been.
     #[cold]
-    pub(crate) fn push_zero_date(&mut self) -> std::result::Result<(), Problem> {
-        if !self.nullable {
-            return Err(Problem::ZeroDate);
+    pub(crate) fn impossible(
+        &mut self,
+        moment: &Moment,
+    ) -> std::result::Result<Option<Moment>, Problem> {
+        match self.zero_date_policy {
+            ZeroDates::Null if self.nullable => {
+                self.zero_dates += 1;
+                self.push_null();
+                Ok(None)
+            }
+            ZeroDates::Round => {
+                self.zero_dates += 1;
+                Ok(Some(moment.rounded()))
+            }
+            ZeroDates::Null => Err(Problem::ZeroDate),
+            ZeroDates::Refuse => Err(Problem::RefusedDate),
         }
-        self.zero_dates += 1;
-        self.push_null();
-        Ok(())
     }
 
     pub(crate) fn push_null(&mut self) {
@@ -334,6 +356,13 @@ impl ColumnBuilder {
                 let width = i32::try_from(width).unwrap_or(i32::MAX);
                 Arc::new(FixedSizeBinaryArray::try_new(width, bytes.into(), nulls)?)
             }
+            Values::Floats { offsets: list_offsets, items } => {
+                let DataType::List(field) = self.declared.to_arrow() else {
+                    return Err(text_error(Problem::Malformed));
+                };
+                let items = primitive::<Float32Type>(items, None);
+                Arc::new(ListArray::try_new(field, offsets(list_offsets), items, nulls)?)
+            }
             Values::List { offsets: list_offsets, items } => {
                 let items = text(items, None).map_err(text_error)?;
                 let DataType::List(field) = self.declared.to_arrow() else {
@@ -367,12 +396,16 @@ impl Values {
                 bytes: Vec::with_capacity(size),
                 width: usize::try_from(*width).ok()?,
             },
-            LogicalType::Array(element) if element.is_text() => {
+            LogicalType::Array(element) => {
                 let mut offsets = Vec::with_capacity(rows + 1);
                 offsets.push(0);
-                Self::List { offsets, items: Runs::new(rows, size) }
+                match element.as_ref() {
+                    LogicalType::Float => Self::Floats { offsets, items: Vec::new() },
+                    text if text.is_text() => Self::List { offsets, items: Runs::new(rows, size) },
+                    _ => return None,
+                }
             }
-            LogicalType::Array(_) | LogicalType::Map(..) | LogicalType::Row(_) => return None,
+            LogicalType::Map(..) | LogicalType::Row(_) => return None,
         })
     }
 
@@ -391,15 +424,20 @@ impl Values {
                 runs.offsets.push(end);
             }
             Self::Fixed { bytes, width } => bytes.resize(bytes.len() + *width, 0),
-            Self::List { offsets, .. } => offsets.push(offsets.last().copied().unwrap_or(0)),
+            Self::List { offsets, .. } | Self::Floats { offsets, .. } => {
+                offsets.push(offsets.last().copied().unwrap_or(0));
+            }
         }
     }
 
     /// Ends a list whose items have been pushed.
     pub(crate) fn end_list(&mut self) -> std::result::Result<(), Problem> {
-        if let Self::List { offsets, items } = self {
-            offsets.push(i32::try_from(items.len()).map_err(|_| Problem::BatchFull)?);
-        }
+        let (offsets, len) = match self {
+            Self::List { offsets, items } => (offsets, items.len()),
+            Self::Floats { offsets, items } => (offsets, items.len()),
+            _ => return Ok(()),
+        };
+        offsets.push(i32::try_from(len).map_err(|_| Problem::BatchFull)?);
         Ok(())
     }
 
@@ -415,7 +453,7 @@ impl Values {
             Self::Bool(values) => values.len(),
             Self::Text(runs) | Self::Bytes(runs) => runs.len(),
             Self::Fixed { bytes, width } => bytes.len() / (*width).max(1),
-            Self::List { offsets, .. } => offsets.len() - 1,
+            Self::List { offsets, .. } | Self::Floats { offsets, .. } => offsets.len() - 1,
         }
     }
 
@@ -426,6 +464,7 @@ impl Values {
                 runs.bytes.len()
             }
             Self::Fixed { bytes, .. } => bytes.len(),
+            Self::Floats { items, .. } => items.len() * 4,
             _ => 0,
         }
     }
@@ -434,7 +473,12 @@ impl Values {
         let each = match self {
             Self::I8(_) | Self::Bool(_) => 1,
             Self::I16(_) => 2,
-            Self::I32(_) | Self::F32(_) | Self::Text(_) | Self::Bytes(_) | Self::List { .. } => 4,
+            Self::I32(_)
+            | Self::F32(_)
+            | Self::Text(_)
+            | Self::Bytes(_)
+            | Self::List { .. }
+            | Self::Floats { .. } => 4,
             Self::I64(_) | Self::F64(_) => 8,
             Self::I128(_) => 16,
             Self::Fixed { .. } => 0,

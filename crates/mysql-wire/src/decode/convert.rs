@@ -11,6 +11,7 @@ use crate::error::Problem;
 use crate::value::address::{Address, write_address};
 use crate::value::decimal::{self, Packing};
 use crate::value::float::{write_f32, write_f64};
+use crate::value::geometry::write_geometry;
 use crate::value::jsonb::write_json;
 use crate::value::temporal::{Moment, write_number, write_time};
 
@@ -89,6 +90,11 @@ pub(super) fn push(value: Value<'_>, plan: &ColumnPlan, column: &mut ColumnBuild
                 return Err(Problem::OutOfRange);
             }
             bytes.resize(end, 0);
+        }
+        Values::Floats { items, .. } => {
+            let Value::Bytes(bytes) = value else { return Err(Problem::Malformed) };
+            items.extend(floats(bytes)?);
+            values.end_list()?;
         }
         Values::List { items, .. } => {
             push_members(value, &plan.source, items)?;
@@ -179,10 +185,15 @@ fn boolean(value: Value<'_>) -> Outcome<bool> {
 }
 
 fn push_date(value: Value<'_>, column: &mut ColumnBuilder) -> Outcome<()> {
-    let (Value::Moment(moment), Values::I32(values)) = (value, &mut column.values) else {
-        return Err(Problem::Malformed);
+    let Value::Moment(moment) = value else { return Err(Problem::Malformed) };
+    let days = match moment.days() {
+        Some(days) => days,
+        None => match column.impossible(&moment)?.and_then(|moment| moment.days()) {
+            Some(days) => days,
+            None => return Ok(()),
+        },
     };
-    let Some(days) = moment.days() else { return column.push_zero_date() };
+    let Values::I32(values) = &mut column.values else { return Err(Problem::Malformed) };
     values.push(days);
     column.end_value();
     Ok(())
@@ -197,11 +208,23 @@ fn push_time(value: Value<'_>, plan: &ColumnPlan, column: &mut ColumnBuilder) ->
             }
             (micros, *precision)
         }
-        (Value::Moment(moment), LogicalType::Timestamp(precision)) => match moment.seconds() {
-            Some(seconds) => (seconds * 1_000_000 + i64::from(moment.micros), *precision),
-            None => return column.push_zero_date(),
-        },
-        (Value::Instant(0, 0), _) => return column.push_zero_date(),
+        (Value::Moment(moment), LogicalType::Timestamp(precision)) => {
+            let precision = *precision;
+            match possible(moment, column)? {
+                Some(micros) => (micros, precision),
+                None => return Ok(()),
+            }
+        }
+        (
+            Value::Instant(0, 0),
+            LogicalType::Timestamp(precision) | LogicalType::TimestampLtz(precision),
+        ) => {
+            let precision = *precision;
+            match possible(Moment::default(), column)? {
+                Some(micros) => (micros, precision),
+                None => return Ok(()),
+            }
+        }
         (Value::Instant(seconds, micros), LogicalType::TimestampLtz(precision)) => {
             (seconds * 1_000_000 + i64::from(micros), *precision)
         }
@@ -221,6 +244,17 @@ fn push_time(value: Value<'_>, plan: &ColumnPlan, column: &mut ColumnBuilder) ->
     });
     column.end_value();
     Ok(())
+}
+
+/// Microseconds since 1970, or `None` if the date does not exist and became NULL.
+fn possible(moment: Moment, column: &mut ColumnBuilder) -> Outcome<Option<i64>> {
+    let micros = |moment: Moment| {
+        moment.seconds().map(|seconds| seconds * 1_000_000 + i64::from(moment.micros))
+    };
+    match micros(moment) {
+        Some(micros) => Ok(Some(micros)),
+        None => Ok(column.impossible(&moment)?.and_then(micros)),
+    }
 }
 
 /// The zone's offset, looked up once a quarter of an hour unless it changes within.
@@ -298,7 +332,11 @@ fn push_text(value: Value<'_>, plan: &ColumnPlan, column: &mut ColumnBuilder) ->
             };
             *replaced_texts += u64::from(charset.decode_into(text, out));
         }
-        Value::Bytes(_) => append_bytes(value, &plan.source, out)?,
+        Value::Bytes(bytes) => match plan.source {
+            SourceType::Geometry => write_geometry(bytes, out).ok_or(Problem::Malformed)?,
+            SourceType::Vector => write_vector(bytes, out)?,
+            _ => append_bytes(value, &plan.source, out)?,
+        },
         Value::Member(_) | Value::Members(_) => {
             for_each_member(value, &plan.source, |index, member| {
                 if index > 0 {
@@ -315,6 +353,28 @@ fn push_text(value: Value<'_>, plan: &ColumnPlan, column: &mut ColumnBuilder) ->
     }
     runs.end_value()?;
     column.end_value();
+    Ok(())
+}
+
+/// The numbers of a VECTOR.
+fn floats(bytes: &[u8]) -> Outcome<impl Iterator<Item = f32>> {
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(Problem::Malformed);
+    }
+    Ok(numbers.iter().map(|number| f32::from_le_bytes(*number)))
+}
+
+/// A VECTOR as a JSON array.
+fn write_vector(bytes: &[u8], out: &mut Vec<u8>) -> Outcome<()> {
+    out.push(b'[');
+    for (index, number) in floats(bytes)?.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_f32(number, out);
+    }
+    out.push(b']');
     Ok(())
 }
 

@@ -142,7 +142,11 @@ fn unsupported(source: &SourceType, wire: Wire, declared: &LogicalType) -> Optio
         SourceType::Binary { .. } | SourceType::Bytes => {
             (is_bytes || is_text, ": declare it as BYTES")
         }
-        SourceType::Geometry | SourceType::Vector => (is_bytes, ": declare it as BYTES"),
+        SourceType::Geometry => (is_bytes || is_text, ": declare it as STRING or BYTES"),
+        SourceType::Vector => {
+            let is_list = matches!(declared, L::Array(element) if **element == L::Float);
+            (is_bytes || is_text || is_list, ": declare it as ARRAY<FLOAT>, STRING or BYTES")
+        }
         SourceType::Uuid | SourceType::Inet4 | SourceType::Inet6 => {
             (is_text, ": declare it as STRING")
         }
@@ -192,6 +196,11 @@ fn find_shortcut(wire: Wire, source: &SourceType, declared: &LogicalType) -> Sho
 }
 
 impl ColumnPlan {
+    /// Whether the column is a JSON document in its binary form.
+    pub(crate) const fn is_json(&self) -> bool {
+        matches!((&self.source, self.wire), (SourceType::Json, Wire::Prefixed(4)))
+    }
+
     /// Passes over a cell.
     #[inline]
     pub(crate) fn skip(&self, cursor: &mut Cursor<'_>) -> Outcome {
@@ -223,13 +232,15 @@ impl ColumnPlan {
             }
             (Shortcut::DateTime(fraction), Values::I64(values)) => {
                 let moment = Moment::read_datetime2(cursor, fraction).ok_or(Problem::Short)?;
-                let Some(seconds) = moment.seconds() else { return column.push_zero_date() };
+                let Some(seconds) = moment.seconds() else {
+                    return convert::push(Value::Moment(moment), self, column);
+                };
                 values.push(seconds * 1_000_000 + i64::from(moment.micros));
             }
             (Shortcut::Instant(fraction), Values::I64(values)) => {
                 let (seconds, micros) = read_timestamp2(cursor, fraction).ok_or(Problem::Short)?;
                 if seconds == 0 && micros == 0 {
-                    return column.push_zero_date();
+                    return convert::push(Value::Instant(0, 0), self, column);
                 }
                 values.push(seconds * 1_000_000 + i64::from(micros));
             }

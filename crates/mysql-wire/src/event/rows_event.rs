@@ -32,6 +32,8 @@ pub struct RowsEvent<'a> {
     pub(crate) rows: &'a [u8],
     /// MariaDB has compressed them.
     pub(crate) compressed: bool,
+    /// The JSON columns of the images after an update may hold differences only.
+    pub(crate) partial: bool,
 }
 
 impl<'a> RowsEvent<'a> {
@@ -58,7 +60,7 @@ impl<'a> RowsEvent<'a> {
         let flags = cursor.u16()?;
         let (kind, has_extra) = match type_code {
             code::WRITE_ROWS => (RowsKind::Insert, true),
-            code::UPDATE_ROWS => (RowsKind::Update, true),
+            code::UPDATE_ROWS | code::PARTIAL_UPDATE_ROWS => (RowsKind::Update, true),
             code::DELETE_ROWS => (RowsKind::Delete, true),
             code::WRITE_ROWS_V1 => (RowsKind::Insert, false),
             code::UPDATE_ROWS_V1 => (RowsKind::Update, false),
@@ -84,6 +86,7 @@ impl<'a> RowsEvent<'a> {
             full_images,
             rows: cursor.rest(),
             compressed,
+            partial: type_code == code::PARTIAL_UPDATE_ROWS,
         })
     }
 }

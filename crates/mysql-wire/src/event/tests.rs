@@ -36,7 +36,6 @@ fn describe(body: &EventBody<'_>) -> String {
         EventBody::Xid(xid) => format!("xid {xid}"),
         EventBody::TableMap(map) => format!("map {} {}", map.display_name(), map.column_count()),
         EventBody::Rows(event) => format!("rows {} {:?}", event.table_id, event.kind),
-        EventBody::PartialRows { table_id } => format!("partial rows {table_id}"),
         EventBody::Payload(payload) => {
             let mut events = payload.events().unwrap();
             let mut all = Vec::new();
@@ -168,7 +167,7 @@ fn events_are_read_by_type() {
             map shop.orders 2
             rows 5 Update
             rows 5 Delete
-            partial rows 6
+            rows 6 Update
             xid 77
             xa X'6162',X'63',1
             heartbeat

@@ -6,11 +6,15 @@
 //! Why it ends on any input: depth is limited, and each element and each byte of text is paid for from a budget
 //! of the document's size, so places that refer to one another cannot multiply the output.
 
+mod diff;
+
 use super::decimal::Packing;
 use super::float::write_f64;
 use super::temporal::{Moment, write_number, write_time};
 use crate::column::code;
 use crate::cursor::Cursor;
+
+pub(crate) use diff::apply as apply_differences;
 
 /// MySQL's own limit is 100.
 const MAX_DEPTH: u32 = 128;

@@ -39,6 +39,14 @@ impl Moment {
         Some(days * DAY_SECONDS + hour * 3_600 + minute * 60 + second)
     }
 
+    /// The nearest date that exists, for one that does not: `0000-00-00` is 0001-01-01, a day past its month's last
+    /// one is the last one.
+    pub(crate) fn rounded(&self) -> Self {
+        let (year, month) = (self.year.max(1), self.month.clamp(1, 12));
+        let day = self.day.clamp(1, month_days(year, month));
+        Self { year, month, day, ..*self }
+    }
+
     /// The wall clock at a number of seconds since 1970; years past 9999 are cut.
     pub(crate) fn at(seconds: i64, micros: u32) -> Self {
         let (year, month, day) = civil_from_days(seconds.div_euclid(DAY_SECONDS));

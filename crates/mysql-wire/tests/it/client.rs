@@ -125,13 +125,13 @@ impl Client {
     pub(crate) fn dump(mut self, each: impl FnMut(&Event<'_>)) {
         let files = self.text("SHOW BINARY LOGS");
         let file = String::from_utf8(files[0][0].clone().unwrap()).unwrap();
-        let flags = DumpFlags { non_blocking: true };
+        let flags = DumpFlags { non_blocking: true, ..DumpFlags::default() };
         self.follow(&command::binlog_dump(4_321, &file, 4, flags), each);
     }
 
     /// Hands the events of the transactions that are not in a set to `each`.
     pub(crate) fn dump_after(self, executed: &GtidSet, each: impl FnMut(&Event<'_>)) {
-        let flags = DumpFlags { non_blocking: true };
+        let flags = DumpFlags { non_blocking: true, ..DumpFlags::default() };
         self.follow(&command::binlog_dump_gtid(4_321, executed, flags), each);
     }
 

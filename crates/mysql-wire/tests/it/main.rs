@@ -7,4 +7,5 @@ mod charsets;
 mod client;
 mod gtids;
 mod login;
+mod random;
 mod types;

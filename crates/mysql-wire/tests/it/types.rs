@@ -1,6 +1,7 @@
 //! Every type, read both ways, beside the server's own text.
 
 use std::fmt::Write;
+use std::slice;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::util::display::array_value_to_string;
@@ -215,6 +216,17 @@ fn as_text(columns: &[Declared]) -> Vec<Column> {
     all
 }
 
+/// Compares one cell with another one.
+pub(crate) fn assert_same_cell(left: (&ArrayRef, usize), right: (&ArrayRef, usize), what: &str) {
+    let cell = |(array, row): (&ArrayRef, usize)| {
+        let text = array.is_valid(row).then(|| array_value_to_string(array, row).unwrap());
+        text.map(|text| text.chars().take(300).collect::<String>())
+    };
+    if left.0.slice(left.1, 1) != right.0.slice(right.1, 1) {
+        panic!("{what}: {:?} | {:?}", cell(left), cell(right));
+    }
+}
+
 /// Compares all columns and says which differ where.
 fn assert_equal(left: &ChangeBatch, right: &ChangeBatch, what: &str) {
     assert_eq!(left.row_count(), right.row_count(), "{what}");
@@ -231,32 +243,51 @@ fn assert_equal(left: &ChangeBatch, right: &ChangeBatch, what: &str) {
     }
 }
 
+/// How a server writes its binlog: statements that set it so, and whether its TABLE_MAPs tell of the columns.
 struct Setting {
-    flags: &'static [&'static str],
+    sql: &'static str,
     knows_columns: bool,
 }
 
-const SETTINGS: &[Setting] = &[
-    Setting { flags: &[], knows_columns: true },
-    Setting { flags: &["--binlog-row-metadata=FULL"], knows_columns: false },
+const MYSQL: &[Setting] = &[
+    Setting { sql: "SET GLOBAL binlog_row_metadata = MINIMAL", knows_columns: true },
+    Setting { sql: "SET GLOBAL binlog_row_metadata = FULL", knows_columns: false },
+    Setting { sql: "SET GLOBAL binlog_transaction_compression = ON", knows_columns: false },
+];
+
+const MARIADB: &[Setting] = &[
+    Setting { sql: "SET GLOBAL binlog_row_metadata = NO_LOG", knows_columns: true },
+    Setting { sql: "SET GLOBAL mysql56_temporal_format = OFF", knows_columns: true },
     Setting {
-        flags: &["--binlog-row-metadata=FULL", "--binlog-transaction-compression=ON"],
+        sql: "SET GLOBAL binlog_row_metadata = FULL, mysql56_temporal_format = ON",
+        knows_columns: false,
+    },
+    Setting {
+        sql: "SET GLOBAL log_bin_compress = ON, log_bin_compress_min_len = 10",
         knows_columns: false,
     },
 ];
 
 /// Fills a table and compares: the snapshot's reading, the binlog's reading, the server's text.
 fn check(columns: &[Declared], compares_text: bool) {
-    for setting in SETTINGS {
-        let mut options = ServerOptions::default().with_flavor(Flavor::Mysql);
-        for flag in setting.flags {
-            options = options.with_flag(*flag);
-        }
-        let server = or_skip!(MysqlServer::start(options));
+    check_on(Flavor::Mysql, columns, compares_text);
+}
+
+fn check_on(flavor: Flavor, columns: &[Declared], compares_text: bool) {
+    let server = or_skip!(MysqlServer::start(ServerOptions::default().with_flavor(flavor)));
+    let (settings, reset) = if flavor.is_mariadb() {
+        (MARIADB, "RESET MASTER")
+    } else {
+        (MYSQL, "RESET BINARY LOGS AND GTIDS")
+    };
+    for setting in settings {
+        Client::root(&server).run(setting.sql);
         let mut client = Client::root(&server);
         client.run("SET sql_mode = ''");
-        client.run("CREATE DATABASE wire DEFAULT CHARACTER SET utf8mb4");
+        client.run("CREATE DATABASE IF NOT EXISTS wire DEFAULT CHARACTER SET utf8mb4");
+        client.run("DROP TABLE IF EXISTS wire.t");
         client.run(&create(columns));
+        client.run(reset);
         for sql in insert(columns) {
             client.run(&sql);
         }
@@ -271,7 +302,7 @@ fn check(columns: &[Declared], compares_text: bool) {
             let snapshot = client.select(&sql, &[Parameter::Int(0)], &declared);
             let known = if setting.knows_columns { &known[..] } else { &known[..1] };
             let replayed = Client::root(&server).replay("t", known, &declared, UpdateImages::Both);
-            assert_equal(&snapshot, &replayed, &format!("{:?}", setting.flags));
+            assert_equal(&snapshot, &replayed, setting.sql);
         }
         if compares_text {
             compare_text(&mut client, columns, &names);
@@ -304,6 +335,182 @@ fn compare_text(client: &mut Client, columns: &[Declared], names: &[&str]) {
 #[test]
 fn numbers_are_read_as_the_server_prints_them() {
     check(&numbers(), true);
+}
+
+#[test]
+fn types_of_mariadb_are_read_as_the_server_prints_them() {
+    // JSON is text there.
+    let texts = texts().into_iter().filter(|(name, ..)| *name != "j");
+    let columns: Vec<Declared> = numbers().into_iter().chain(times()).chain(texts).collect();
+    check_on(Flavor::Mariadb, &columns, true);
+    check_on(Flavor::Mariadb, &bytes(), false);
+}
+
+/// A table of types that only MariaDB has. Nothing in the binlog tells them apart from bytes.
+#[test]
+fn addresses_and_compressed_columns_are_read_as_mariadb_prints_them() {
+    use LogicalType as L;
+    let columns: &[Declared] = &[
+        (
+            "u",
+            "uuid",
+            L::String,
+            &[
+                "'6ba7b810-9dad-11d1-80b4-00c04fd430c8'",
+                "'d9428888-122b-4ac1-8a6f-1f2b3c4d5e00'",
+                "'01890a5d-ac96-774b-bcce-b302099a8000'",
+                "'00000000-0000-0000-0000-000000000000'",
+                "NULL",
+                "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
+            ],
+        ),
+        ("i4", "inet4", L::String, &["'0.0.0.0'", "'10.1.2.0'", "'255.255.255.255'"]),
+        (
+            "i6",
+            "inet6",
+            L::String,
+            &[
+                "'::'",
+                "'::1'",
+                "'::1.2.3.4'",
+                "'::ffff:1.2.3.4'",
+                "'2001:db8::ff00:42:8329'",
+                "'1:0:2:3:4:5:6:7'",
+                "'1:0:0:2:3:0:0:0'",
+                "'fe80::'",
+            ],
+        ),
+        ("vc", "varchar(2000) compressed", L::String, &["'ü'", "REPEAT('ab', 500)", "''", "NULL"]),
+        ("tc", "text compressed character set latin1", L::String, &["REPEAT('é', 50000)", "'x'"]),
+        ("j", "json", L::String, &["'{\"b\": 1.50,  \"a\":[]}'", "'null'", "NULL"]),
+    ];
+    let server = or_skip!(MysqlServer::start(
+        ServerOptions::default()
+            .with_flavor(Flavor::Mariadb)
+            .with_flag("--binlog-row-metadata=FULL")
+    ));
+    let mut client = Client::root(&server);
+    client.run("CREATE DATABASE wire DEFAULT CHARACTER SET utf8mb4");
+    client.run(&create(columns));
+    for sql in insert(columns) {
+        client.run(&sql);
+    }
+    let known = client.known_columns("t");
+    let declared = as_text(columns);
+    let snapshot = client.select("SELECT * FROM wire.t ORDER BY id", &[], &declared);
+    let replayed = Client::root(&server).replay("t", &known, &declared, UpdateImages::Both);
+    assert_equal(&snapshot, &replayed, "snapshot against binlog");
+    let names: Vec<&str> = columns.iter().map(|(name, ..)| *name).collect();
+    compare_text(&mut client, columns, &names);
+}
+
+#[test]
+fn partial_updates_of_json_are_completed() {
+    let options = ServerOptions::default()
+        .with_flavor(Flavor::Mysql)
+        .with_flag("--binlog-row-value-options=PARTIAL_JSON");
+    let server = or_skip!(MysqlServer::start(options));
+    let mut client = Client::root(&server);
+    client.run("CREATE DATABASE wire");
+    client.run("CREATE TABLE wire.t (id int PRIMARY KEY, a json, n int, b json, c json)");
+    let long = "REPEAT('x', 3000)";
+    for id in 0..3 {
+        client.run(&format!(
+            "INSERT INTO wire.t VALUES ({id}, JSON_OBJECT('k', {long}, 'list', JSON_ARRAY(1, 2.5, \
+             'three'), 'o', JSON_OBJECT('ü \"quoted\"', NULL)), 1, NULL, JSON_ARRAY({long}, {long}))"
+        ));
+    }
+    for change in [
+        "a = JSON_SET(a, '$.list[1]', 'changed', '$.new', TRUE)",
+        "a = JSON_SET(a, '$.o.\"ü \\\\\"quoted\\\\\"\"', JSON_ARRAY(1)), n = n + 1",
+        "a = JSON_REMOVE(a, '$.list[0]', '$.new'), c = JSON_SET(c, '$[0]', 70000)",
+        "c = JSON_SET(c, '$[9]', -1), b = JSON_ARRAY({long})",
+        "b = JSON_REPLACE(b, '$[0]', CAST('2024-02-29 01:02:03.5' AS DATETIME(1)))",
+        "b = JSON_REPLACE(b, '$[0]', CAST(1.50 AS DECIMAL(5,2))), n = n + 1",
+        "n = n + 1",
+    ] {
+        let change = change.replace("{long}", long);
+        client.run(&format!("UPDATE wire.t SET {change} WHERE id < 2"));
+    }
+    client.run("SET binlog_row_value_options = ''");
+    client.run("UPDATE wire.t SET a = JSON_SET(a, '$.list[1]', 'whole') WHERE id = 1");
+    let known = client.known_columns("t");
+    let declared: Vec<Column> = ["id", "a", "n", "b", "c"]
+        .into_iter()
+        .map(|name| Column::new(name, LogicalType::String))
+        .collect();
+    let mut partial = 0;
+    Client::root(&server).dump(|event| partial += usize::from(event.header.type_code == 39));
+    assert!(partial >= 5, "only {partial} events hold differences");
+    let snapshot = client.select("SELECT * FROM wire.t ORDER BY id", &[], &declared);
+    let replayed = Client::root(&server).replay("t", &known, &declared, UpdateImages::Both);
+    // The last image of each row is the row.
+    let last = |id: &str| {
+        let ids = replayed.rows().column(0).as_string::<i32>();
+        (0..ids.len()).rev().find(|row| ids.value(*row) == id).unwrap()
+    };
+    for row in 0..snapshot.row_count() {
+        for (column, declared) in declared.iter().enumerate() {
+            let (left, right) = (snapshot.rows().column(column), replayed.rows().column(column));
+            let last = last(&row.to_string());
+            assert_same_cell((left, row), (right, last), &declared.name);
+        }
+    }
+}
+
+#[test]
+fn spatial_values_are_geojson_and_vectors_are_lists() {
+    let values = [
+        ("ST_GeomFromText('POINT(1.5 -2)')", "NULL"),
+        ("ST_GeomFromText('LINESTRING(0 0, 1 1e10)')", "TO_VECTOR('[1,2.5,-3e-7]')"),
+        ("ST_GeomFromText('POLYGON((0 0,9 0,9 9,0 0),(1 1,2 1,2 2,1 1))')", "TO_VECTOR('[0]')"),
+        ("ST_GeomFromText('MULTIPOINT((1 2),(3 4))')", "NULL"),
+        ("ST_GeomFromText('MULTILINESTRING((0 0,1 1),(2 2,3 3))')", "NULL"),
+        ("ST_GeomFromText('MULTIPOLYGON(((0 0,9 0,9 9,0 0)),((0 0,5 0,5 5,0 0)))')", "NULL"),
+        ("ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(0 0,1 1))')", "NULL"),
+        ("ST_GeomFromText('POINT(50 10)', 4326)", "NULL"),
+        ("NULL", "TO_VECTOR('[3.4028235e38]')"),
+    ];
+    let options = ServerOptions::default().with_flavor(Flavor::Mysql);
+    let server = or_skip!(MysqlServer::start(options));
+    let mut client = Client::root(&server);
+    client.run("CREATE DATABASE wire");
+    client.run("CREATE TABLE wire.t (id int PRIMARY KEY, g geometry, v vector(4), l vector(4))");
+    for (id, (geometry, vector)) in values.iter().enumerate() {
+        client.run(&format!("INSERT INTO wire.t VALUES ({id}, {geometry}, {vector}, {vector})"));
+    }
+    let known = client.known_columns("t");
+    let declared = [
+        Column::new("g", LogicalType::String),
+        Column::new("v", LogicalType::String),
+        Column::new("l", LogicalType::Array(Box::new(LogicalType::Float))),
+    ];
+    let snapshot = client.select("SELECT g, v, l FROM wire.t ORDER BY id", &[], &declared);
+    let replayed = Client::root(&server).replay("t", &known, &declared, UpdateImages::Both);
+    assert_equal(&snapshot, &replayed, "snapshot against binlog");
+    insta::assert_snapshot!(changelog_text(slice::from_ref(&snapshot)).unwrap(), @r#"
+    +I {"coordinates":[1.5,-2],"type":"Point","srid":0} | NULL | NULL
+    +I {"coordinates":[[0,0],[1,10000000000]],"type":"LineString","srid":0} | [1,2.5,-0.0000003] | [1.0, 2.5, -3e-7]
+    +I {"coordinates":[[[0,0],[9,0],[9,9],[0,0]],[[1,1],[2,1],[2,2],[1,1]]],"type":"Polygon","srid":0} | [0] | [0.0]
+    +I {"coordinates":[[1,2],[3,4]],"type":"MultiPoint","srid":0} | NULL | NULL
+    +I {"coordinates":[[[0,0],[1,1]],[[2,2],[3,3]]],"type":"MultiLineString","srid":0} | NULL | NULL
+    +I {"coordinates":[[[[0,0],[9,0],[9,9],[0,0]]],[[[0,0],[5,0],[5,5],[0,0]]]],"type":"MultiPolygon","srid":0} | NULL | NULL
+    +I {"geometries":[{"type":"Point","coordinates":[1,2]},{"type":"LineString","coordinates":[[0,0],[1,1]]}],"type":"GeometryCollection","srid":0} | NULL | NULL
+    +I {"coordinates":[10,50],"type":"Point","srid":4326} | NULL | NULL
+    +I NULL | [3.4028235e38] | [3.4028235e38]
+    "#);
+    // The coordinates are those of the server's own GeoJSON.
+    let theirs = client.text("SELECT ST_AsGeoJSON(g) FROM wire.t ORDER BY id");
+    let ours = snapshot.rows().column(0).as_string::<i32>();
+    for (row, cells) in theirs.iter().enumerate() {
+        let Some(text) = &cells[0] else { continue };
+        let theirs: serde_json::Value = serde_json::from_slice(text).unwrap();
+        let ours: serde_json::Value = serde_json::from_str(ours.value(row)).unwrap();
+        for part in ["type", "coordinates"] {
+            let plain = |value: &serde_json::Value| value.to_string().replace(".0", "");
+            assert_eq!(plain(&ours[part]), plain(&theirs[part]), "row {row}");
+        }
+    }
 }
 
 #[test]
