@@ -6,6 +6,7 @@
 mod charsets;
 mod client;
 mod gtids;
+mod hostile;
 mod login;
 mod random;
 mod types;

@@ -1,0 +1,4 @@
+//! See `events` in `src/lib.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| shardlake_fuzz::events(data));
