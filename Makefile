@@ -39,6 +39,10 @@ crash: ## The crash test alone, hundreds of kills (SHARDLAKE_KILLS, default 300)
 bench: build ## Benchmarks beside their limits, measured in the same run (SHORT=1 for a quick one)
 	@SHORT=$(SHORT) scripts/bench.sh
 
+.PHONY: bench-decode
+bench-decode: build ## What decoding costs over packets alone, and over the rows of mysql_common
+	@scripts/bench-decode.sh
+
 .PHONY: fmt
 fmt: ## Formats the code
 	@$(CARGO) fmt --all
