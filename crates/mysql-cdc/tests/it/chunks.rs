@@ -19,7 +19,7 @@ fn start(
     let server = MysqlServer::start(options)?;
     server.execute(tables)?;
     server.execute(&format!(
-        "SET SESSION cte_max_recursion_depth = 100000; \
+        "\
          INSERT INTO shop.log WITH RECURSIVE n AS (SELECT 1 AS id UNION ALL SELECT id + 1 FROM n \
          WHERE id < {rows}) SELECT id, IF(id % 10 = 0, NULL, IF(id < {rows} / 2, 7, id)), 'x' FROM n; \
          ANALYZE TABLE shop.log"
