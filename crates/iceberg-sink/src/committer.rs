@@ -4,6 +4,7 @@
 //! `shardlake.position-commit-interval` has passed: a position that is never stored would be purged at
 //! the source one day.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
@@ -11,8 +12,8 @@ use serde_json::Value;
 use shardlake_connector::{
     CommitOutcome, CommitRequest, Error, JobPosition, Phase, Progress, SinkCommitter,
 };
-use shardlake_iceberg_table::WrittenFiles;
 use shardlake_iceberg_table::commit::{Committer, EpochProgress, RowDelta};
+use shardlake_iceberg_table::{WriterShared, WrittenFiles};
 
 use crate::error::from_lake;
 
@@ -21,13 +22,19 @@ const EVENT_TIME: &str = "shardlake.event-time-ms";
 
 pub(crate) struct IcebergCommitter {
     committer: Committer,
+    /// Learns of a format version that another writer raised.
+    shared: Arc<WriterShared>,
     position_interval: Duration,
     last_commit: Instant,
 }
 
 impl IcebergCommitter {
-    pub(crate) fn new(committer: Committer, position_interval: Duration) -> Self {
-        Self { committer, position_interval, last_commit: Instant::now() }
+    pub(crate) fn new(
+        committer: Committer,
+        shared: Arc<WriterShared>,
+        position_interval: Duration,
+    ) -> Self {
+        Self { committer, shared, position_interval, last_commit: Instant::now() }
     }
 
     /// Whether an epoch without files is committed for its position.
@@ -66,9 +73,10 @@ impl SinkCommitter for IcebergCommitter {
             request.event_time_ms.map(|time| (EVENT_TIME.to_owned(), time.to_string()));
         let summary = event_time.into_iter().collect();
         let started = Instant::now();
-        let delta = RowDelta { files, progress: Some(progress), summary };
+        let delta = RowDelta { files, progress: Some(progress), summary, ..RowDelta::default() };
         let snapshot_id = block_on(self.committer.commit(delta)).map_err(from_lake)?;
         self.last_commit = Instant::now();
+        self.shared.refresh(self.committer.table()).map_err(from_lake)?;
         let table = self.committer.table().name();
         let row_count: u64 = request.results.iter().map(|result| result.row_count).sum();
         let millis = started.elapsed().as_millis();

@@ -66,9 +66,10 @@ pub(crate) const WRITE_FORMAT: OptionSpec = OptionSpec::new(
 );
 pub(crate) const DELETE_MODE: OptionSpec = OptionSpec::new(
     "shardlake.delete-mode",
-    OptionKind::Word(&["position", "equality"]),
-    "How deletes are written: position, through the key index; equality, by key as Flink does it, without \
-     an index, which readers have to join.",
+    OptionKind::Word(&["position", "deletion-vector", "equality"]),
+    "How deletes are written: position, through the key index, in format version 3 as deletion vectors; \
+     deletion-vector, which needs version 3; equality, by key as Flink does it, without an index, which \
+     readers have to join.",
 );
 pub(crate) const INDEX_MEMORY: OptionSpec = OptionSpec::new(
     "shardlake.index.memory",

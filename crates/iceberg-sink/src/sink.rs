@@ -89,7 +89,8 @@ impl Sink for IcebergSink {
         let epoch = progress.as_ref().map(|progress| progress.epoch);
         let table = &self.target.name;
         tracing::info!(%table, job = %job.name, generation, ?epoch, "claimed table");
-        let committer = IcebergCommitter::new(committer, self.position_interval);
+        let committer =
+            IcebergCommitter::new(committer, Arc::clone(&shared), self.position_interval);
         let sink = Box::new(ClaimedSink { shared, committer: Mutex::new(Some(committer)) });
         Ok(Claim { sink, progress, generation })
     }

@@ -8,17 +8,20 @@
 mod manifests;
 pub mod progress;
 mod rebase;
+mod removal;
 mod snapshot;
+mod vectors;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use iceberg::spec::FormatVersion;
 use manifests::Manifests;
 pub use progress::{EpochProgress, JobProgress, Writer};
+pub use removal::Removal;
 use snapshot::PendingSnapshot;
 pub(crate) use snapshot::now_ms;
+use vectors::KnownDeletes;
 
 use crate::{Catalog, Error, Table, TableName, WrittenFiles};
 
@@ -34,6 +37,12 @@ pub struct RowDelta {
     pub progress: Option<EpochProgress>,
     /// Further keys of the snapshot's summary.
     pub summary: Vec<(String, String)>,
+    /// Files that leave the table.
+    pub removed: Removal,
+    /// The sequence number of the new data files; by default that of the snapshot.
+    pub data_sequence_number: Option<i64>,
+    /// Whether the table holds the same rows as before, in other files.
+    pub is_rewrite: bool,
 }
 
 /// Commits the epochs of one run of a job.
@@ -43,6 +52,7 @@ pub struct Committer {
     manifests: Manifests,
     writer: Writer,
     progress: Option<EpochProgress>,
+    known: KnownDeletes,
 }
 
 impl fmt::Debug for Committer {
@@ -65,7 +75,6 @@ impl Committer {
     ) -> Result<Self, Error> {
         for _ in 0..ATTEMPTS {
             let table = catalog.load(name).await?;
-            check_writable(&table)?;
             let found = progress::of_job(&table, job)?;
             let writer = Writer {
                 job: job.to_owned(),
@@ -75,7 +84,8 @@ impl Committer {
             let manifests = Manifests::load(&table).await?;
             let progress = found.progress;
             let catalog = Arc::clone(&catalog);
-            let mut committer = Self { catalog, table, manifests, writer, progress };
+            let known = KnownDeletes::default();
+            let mut committer = Self { catalog, table, manifests, writer, progress, known };
             let mut pending = PendingSnapshot::new(RowDelta::default());
             match committer.try_publish(&mut pending).await {
                 Ok(_) => return Ok(committer),
@@ -127,15 +137,18 @@ impl Committer {
 
     async fn try_publish(&mut self, pending: &mut PendingSnapshot) -> Result<i64, Error> {
         let sequence_number = self.table.metadata().next_sequence_number();
+        vectors::resolve(&self.table, &mut self.manifests, &mut self.known, pending).await?;
         pending.write_manifests(&self.table).await?;
-        let merged = self.manifests.merged(&self.table, pending.snapshot_id).await?;
-        let manifests = pending.manifests().chain(merged.iter()).cloned().collect::<Vec<_>>();
-        let list = pending.write_manifest_list(&self.table, &manifests).await?;
+        let removal = pending.removal();
+        let mut next = self.manifests.next(&self.table, pending.snapshot_id, &removal).await?;
+        let mut manifests = pending.manifests().chain(&next.manifests).cloned().collect::<Vec<_>>();
+        let list = pending.write_manifest_list(&self.table, &mut manifests).await?;
         let timestamp_ms = now_ms().max(self.table.metadata().last_updated_ms() + 1);
         let progress = pending.delta.progress.as_ref().or(self.progress.as_ref());
         let mut summary: HashMap<String, String> = self.writer.summary(progress)?;
         summary.extend(pending.delta.summary.iter().cloned());
-        let snapshot = pending.snapshot(&self.table, list, timestamp_ms, summary)?;
+        let snapshot =
+            pending.snapshot(&self.table, list, &next.removed, (timestamp_ms, summary))?;
         let property = progress
             .map(|progress| self.writer.property(progress, pending.snapshot_id))
             .transpose()?;
@@ -149,7 +162,7 @@ impl Committer {
             .and_then(iceberg::spec::TableMetadataBuilder::build)
             .map_err(|error| Error::bug(format!("the new version is invalid: {error}")))?;
         self.table = self.catalog.publish(&self.table, built).await?;
-        self.manifests.committed(manifests, pending, sequence_number);
+        self.manifests.committed(manifests, next.take_entries(), pending, sequence_number);
         if let Some(progress) = &pending.delta.progress {
             self.progress = Some(progress.clone());
         }
@@ -169,17 +182,6 @@ impl Committer {
         }
         Ok(is_committed)
     }
-}
-
-fn check_writable(table: &Table) -> Result<(), Error> {
-    let version = table.metadata().format_version();
-    if version < FormatVersion::V3 {
-        return Ok(());
-    }
-    Err(Error::Invalid(format!(
-        "table {} has format version {version}; only format versions 1 and 2 can be written",
-        table.name()
-    )))
 }
 
 fn busy(name: &TableName) -> Error {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-pub(crate) use rebuild::rebuild;
+pub(crate) use rebuild::{read_deletes, rebuild};
 pub(crate) use shard::Location;
 use shard::{Shard, ShardKey};
 

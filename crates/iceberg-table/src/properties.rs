@@ -67,6 +67,9 @@ pub(crate) const DELETE_GRANULARITY: &str = "write.delete.granularity";
 /// How many manifests are merged into one.
 pub(crate) const MANIFEST_MERGE_COUNT: Property<usize> =
     Property { key: "commit.manifest.min-count-to-merge", default: 100 };
+/// From which size on a manifest is not merged any more, in bytes.
+pub(crate) const MANIFEST_TARGET_SIZE: Property<i64> =
+    Property { key: "commit.manifest.target-size-bytes", default: 8 * 1024 * 1024 };
 /// Whether manifests are merged at all.
 pub(crate) const MANIFEST_MERGE: Property<bool> =
     Property { key: "commit.manifest-merge.enabled", default: true };

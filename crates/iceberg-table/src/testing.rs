@@ -105,7 +105,7 @@ impl Run {
         block_on(self.committer.commit(RowDelta {
             files,
             progress: Some(progress(epoch)),
-            summary: vec![],
+            ..RowDelta::default()
         }))
     }
 }

@@ -13,11 +13,13 @@ mod mode;
 mod parquet_properties;
 pub(crate) mod partition;
 pub(crate) mod position_delete;
+pub(crate) mod puffin;
 mod shared;
 mod sort;
 mod transform;
 mod written;
 
+pub(crate) use data::data_location;
 pub use delta::DeltaWriter;
 pub(crate) use files::{FileRegistry, RegisteredFile};
 pub(crate) use key::KeyHasher;

@@ -1,18 +1,24 @@
-//! The manifests of the current snapshot, kept in memory, and their merging.
+//! The manifests of the current snapshot, kept in memory: their merging, and files that leave them.
 //!
 //! Each commit adds one or two manifests. To keep commits from growing with the table, manifests are
 //! merged in tiers: when a tier holds `commit.manifest.min-count-to-merge` manifests, they become one of the next
-//! tier. So an entry is rewritten once for each tier, and a manifest list stays short.
+//! tier, until they have `commit.manifest.target-size-bytes`. So an entry is rewritten once for each tier, and a
+//! manifest list stays short.
+//!
+//! A file leaves the table by a manifest that lists it as deleted, made by the snapshot that removes
+//! it. Such a manifest is not merged by the same snapshot: whoever cleans up after expired snapshots
+//! finds in it what to delete.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use iceberg::spec::{
-    DataFile, FormatVersion, ManifestContentType, ManifestFile, ManifestWriter,
+    DataFile, DataFileBuilder, FormatVersion, ManifestContentType, ManifestFile, ManifestWriter,
     ManifestWriterBuilder,
 };
 use uuid::Uuid;
 
+use super::removal::Removal;
 use super::snapshot::PendingSnapshot;
 use crate::writer::NewFile;
 use crate::{Error, Table, properties};
@@ -21,17 +27,28 @@ use crate::{Error, Table, properties};
 #[derive(Default)]
 pub(crate) struct Manifests {
     current: Vec<ManifestFile>,
-    /// The entries of manifests of this run that are in the first tier, so that merging them reads nothing.
-    entries: HashMap<String, Vec<Entry>>,
+    /// The entries of manifests of this run, and of all manifests of deletes while there are deletion vectors, so
+    /// that merging them and finding vectors reads nothing.
+    entries: HashMap<String, Arc<Vec<Entry>>>,
 }
 
 /// A committed file.
-#[derive(Clone)]
-struct Entry {
-    file: DataFile,
-    snapshot_id: i64,
-    sequence_number: i64,
-    file_sequence_number: Option<i64>,
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) file: DataFile,
+    pub(crate) snapshot_id: i64,
+    pub(crate) sequence_number: i64,
+    pub(crate) file_sequence_number: Option<i64>,
+}
+
+/// What the next snapshot lists besides its own new files.
+#[derive(Default)]
+pub(crate) struct NextManifests {
+    pub(crate) manifests: Vec<ManifestFile>,
+    /// The entries that it takes out.
+    pub(crate) removed: Vec<Entry>,
+    /// The entries of manifests of deletes that were made for it.
+    entries: HashMap<String, Arc<Vec<Entry>>>,
 }
 
 impl Manifests {
@@ -44,81 +61,150 @@ impl Manifests {
         Ok(Self { current, entries: HashMap::new() })
     }
 
-    /// The manifests for the next snapshot, tiers that are full merged.
-    pub(crate) async fn merged(
+    /// The manifests for the next snapshot: without the files of `removal`, and with full tiers merged.
+    ///
+    /// # Errors
+    /// [`Error::FilesRemoved`] if a file of `removal` is not in the table any more.
+    pub(crate) async fn next(
         &self,
         table: &Table,
         snapshot_id: i64,
-    ) -> Result<Vec<ManifestFile>, Error> {
-        let all = table.metadata().properties();
-        let min_count = properties::MANIFEST_MERGE_COUNT.read(all)?.max(2);
-        if !properties::MANIFEST_MERGE.read(all)? || self.current.len() < min_count {
-            return Ok(self.current.clone());
-        }
-        let spec_id = table.metadata().default_partition_spec_id();
-        let mut merged = Vec::new();
-        let mut tiers: BTreeMap<(bool, u32), Vec<&ManifestFile>> = BTreeMap::new();
-        for manifest in &self.current {
-            if manifest.partition_spec_id == spec_id {
-                let is_data = manifest.content == ManifestContentType::Data;
-                tiers.entry((is_data, tier(manifest, min_count))).or_default().push(manifest);
-            } else {
-                merged.push(manifest.clone());
-            }
-        }
-        for ((is_data, _), tier) in tiers {
-            if tier.len() < min_count {
-                merged.extend(tier.into_iter().cloned());
-            } else {
-                merged.extend(self.merge(table, snapshot_id, is_data, &tier).await?);
-            }
-        }
-        Ok(merged)
+        removal: &Removal,
+    ) -> Result<NextManifests, Error> {
+        let mut next = self.without(table, snapshot_id, removal).await?;
+        self.merge_tiers(table, snapshot_id, &mut next).await?;
+        Ok(next)
     }
 
+    /// Takes the files of `removal` out of the manifests that list them.
+    async fn without(
+        &self,
+        table: &Table,
+        snapshot_id: i64,
+        removal: &Removal,
+    ) -> Result<NextManifests, Error> {
+        let mut wanted = removal.clone();
+        let mut next = NextManifests::default();
+        for manifest in &self.current {
+            if manifest.added_files_count == Some(0) && manifest.existing_files_count == Some(0) {
+                continue;
+            }
+            if !wanted.may_be_in(manifest) {
+                next.manifests.push(manifest.clone());
+                continue;
+            }
+            let entries = self.entries_of(table, manifest).await?;
+            let (gone, rest): (Vec<Entry>, Vec<Entry>) =
+                entries.iter().cloned().partition(|entry| wanted.take(&entry.file));
+            if gone.is_empty() {
+                next.manifests.push(manifest.clone());
+                continue;
+            }
+            let mut writer =
+                writer(table, snapshot_id, manifest.content, manifest.partition_spec_id)?;
+            rest.iter().try_for_each(|entry| add_existing(&mut writer, entry))?;
+            for entry in gone {
+                let Entry { file, sequence_number, file_sequence_number, .. } = entry.clone();
+                writer
+                    .add_delete_file(file, sequence_number, file_sequence_number)
+                    .map_err(Error::bug)?;
+                next.removed.push(entry);
+            }
+            next.add(write_existing(table, writer, &rest).await?, rest);
+        }
+        if wanted.is_empty() {
+            return Ok(next);
+        }
+        let snapshot_id = table.metadata().current_snapshot_id().unwrap_or(-1);
+        Err(Error::FilesRemoved { table: table.name().clone(), snapshot_id })
+    }
+
+    /// Merges the manifests of full tiers.
+    async fn merge_tiers(
+        &self,
+        table: &Table,
+        snapshot_id: i64,
+        next: &mut NextManifests,
+    ) -> Result<(), Error> {
+        let all = table.metadata().properties();
+        let min_count = properties::MANIFEST_MERGE_COUNT.read(all)?.max(2);
+        if !properties::MANIFEST_MERGE.read(all)? || next.manifests.len() < min_count {
+            return Ok(());
+        }
+        let target_size_bytes = properties::MANIFEST_TARGET_SIZE.read(all)?;
+        let manifests = std::mem::take(&mut next.manifests);
+        let mut tiers: BTreeMap<Tier, Vec<ManifestFile>> = BTreeMap::new();
+        for manifest in manifests {
+            let is_full = manifest.manifest_length >= target_size_bytes;
+            // What this snapshot has made lists what it deletes, and must stay as it is.
+            if is_full || manifest.added_snapshot_id == snapshot_id {
+                next.manifests.push(manifest);
+            } else {
+                tiers.entry(Tier::of(&manifest, min_count)).or_default().push(manifest);
+            }
+        }
+        for tier in tiers.into_values() {
+            if tier.len() < min_count {
+                next.manifests.extend(tier);
+            } else {
+                self.merge(table, snapshot_id, &tier, next).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One manifest with the entries of several of the same content and partition spec.
     async fn merge(
         &self,
         table: &Table,
         snapshot_id: i64,
-        is_data: bool,
-        tier: &[&ManifestFile],
-    ) -> Result<Option<ManifestFile>, Error> {
-        let content =
-            if is_data { ManifestContentType::Data } else { ManifestContentType::Deletes };
-        let spec_id = table.metadata().default_partition_spec_id();
-        let mut writer = writer(table, snapshot_id, content, spec_id)?;
-        let mut is_empty = true;
-        for manifest in tier {
-            let loaded;
-            let entries = match self.entries.get(&manifest.manifest_path) {
-                Some(entries) => entries,
-                None => {
-                    loaded = load_entries(table, manifest).await?;
-                    &loaded
-                }
-            };
-            for entry in entries {
-                is_empty = false;
-                writer
-                    .add_existing_file(
-                        entry.file.clone(),
-                        entry.snapshot_id,
-                        entry.sequence_number,
-                        entry.file_sequence_number,
-                    )
-                    .map_err(Error::bug)?;
+        manifests: &[ManifestFile],
+        next: &mut NextManifests,
+    ) -> Result<(), Error> {
+        let Some(first) = manifests.first() else { return Ok(()) };
+        let mut writer = writer(table, snapshot_id, first.content, first.partition_spec_id)?;
+        let mut merged = Vec::new();
+        for manifest in manifests {
+            merged.extend(self.entries_of(table, manifest).await?.iter().cloned());
+        }
+        if merged.is_empty() {
+            return Ok(());
+        }
+        merged.iter().try_for_each(|entry| add_existing(&mut writer, entry))?;
+        next.add(write_existing(table, writer, &merged).await?, merged);
+        Ok(())
+    }
+
+    /// The files that a manifest lists as live.
+    async fn entries_of(
+        &self,
+        table: &Table,
+        manifest: &ManifestFile,
+    ) -> Result<Arc<Vec<Entry>>, Error> {
+        match self.entries.get(&manifest.manifest_path) {
+            Some(entries) => Ok(Arc::clone(entries)),
+            None => live_entries(table, manifest).await.map(Arc::new),
+        }
+    }
+
+    /// All delete files and deletion vectors of the snapshot, kept in memory from then on.
+    pub(crate) async fn deletes(&mut self, table: &Table) -> Result<Vec<Arc<Vec<Entry>>>, Error> {
+        let mut deletes = Vec::new();
+        for manifest in &self.current {
+            if manifest.content == ManifestContentType::Deletes {
+                let entries = self.entries_of(table, manifest).await?;
+                self.entries.insert(manifest.manifest_path.clone(), Arc::clone(&entries));
+                deletes.push(entries);
             }
         }
-        if is_empty {
-            return Ok(None);
-        }
-        write(table, writer).await.map(Some)
+        Ok(deletes)
     }
 
     /// Takes over the manifests of a snapshot that has been committed.
     pub(crate) fn committed(
         &mut self,
         manifests: Vec<ManifestFile>,
+        made: HashMap<String, Arc<Vec<Entry>>>,
         pending: &PendingSnapshot,
         sequence_number: i64,
     ) {
@@ -132,19 +218,24 @@ impl Manifests {
                 }
             }
         }
-        let files = &pending.delta.files;
-        for manifest in pending.manifests() {
+        self.entries.extend(made);
+        for manifest in &self.current {
+            if !pending.is_new(manifest) {
+                continue;
+            }
             let is_data = manifest.content == ManifestContentType::Data;
-            let files = if is_data { &files.data } else { &files.deletes };
-            let files = files.iter().filter(|file| file.spec_id == manifest.partition_spec_id);
+            let files = pending.files(manifest.content).into_iter();
+            let files = files.filter(|file| file.spec_id == manifest.partition_spec_id);
+            let of_data = pending.delta.data_sequence_number.filter(|_| is_data);
             let entry = |file: &NewFile| Entry {
                 file: file.file.clone(),
                 snapshot_id: pending.snapshot_id,
-                sequence_number,
+                sequence_number: of_data.unwrap_or(sequence_number),
                 file_sequence_number: Some(sequence_number),
             };
-            let entries = files.map(entry).collect();
-            self.entries.insert(manifest.manifest_path.clone(), entries);
+            let mut entries = files.map(entry).collect::<Vec<_>>();
+            inherit_row_ids(manifest, &mut entries);
+            self.entries.insert(manifest.manifest_path.clone(), Arc::new(entries));
         }
         let current: BTreeSet<&str> =
             self.current.iter().map(|manifest| manifest.manifest_path.as_str()).collect();
@@ -152,17 +243,110 @@ impl Manifests {
     }
 }
 
-/// Which tier a manifest belongs to, by how many files it lists.
-fn tier(manifest: &ManifestFile, min_count: usize) -> u32 {
-    let count =
-        manifest.added_files_count.unwrap_or(0) + manifest.existing_files_count.unwrap_or(0);
-    let base = u32::try_from(min_count).unwrap_or(u32::MAX).max(2);
-    count.checked_ilog(base).unwrap_or(0)
+/// Manifests that may become one: of equal content and partition spec, and of like length.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Tier {
+    is_data: bool,
+    spec_id: i32,
+    level: u32,
 }
 
-async fn load_entries(table: &Table, manifest: &ManifestFile) -> Result<Vec<Entry>, Error> {
+impl Tier {
+    fn of(manifest: &ManifestFile, min_count: usize) -> Self {
+        let count =
+            manifest.added_files_count.unwrap_or(0) + manifest.existing_files_count.unwrap_or(0);
+        let base = u32::try_from(min_count).unwrap_or(u32::MAX).max(2);
+        Self {
+            is_data: manifest.content == ManifestContentType::Data,
+            spec_id: manifest.partition_spec_id,
+            level: count.checked_ilog(base).unwrap_or(0),
+        }
+    }
+}
+
+impl NextManifests {
+    /// Adds a manifest with these live entries.
+    fn add(&mut self, manifest: ManifestFile, entries: Vec<Entry>) {
+        if manifest.content == ManifestContentType::Deletes {
+            self.entries.insert(manifest.manifest_path.clone(), Arc::new(entries));
+        }
+        self.manifests.push(manifest);
+    }
+
+    /// Takes out what [`Manifests::committed`] wants to know.
+    pub(crate) fn take_entries(&mut self) -> HashMap<String, Arc<Vec<Entry>>> {
+        std::mem::take(&mut self.entries)
+    }
+}
+
+/// Writes a manifest whose live entries are old ones. If their rows have ids, it needs no new ones.
+async fn write_existing(
+    table: &Table,
+    writer: ManifestWriter,
+    entries: &[Entry],
+) -> Result<ManifestFile, Error> {
+    let mut manifest = write(table, writer).await?;
+    let has_ids = entries.iter().all(|entry| entry.file.first_row_id().is_some());
+    if manifest.content == ManifestContentType::Data && has_ids {
+        manifest.first_row_id = Some(table.metadata().next_row_id());
+    }
+    Ok(manifest)
+}
+
+/// Fills in the row ids that data files inherit from their manifest.
+fn inherit_row_ids(manifest: &ManifestFile, entries: &mut [Entry]) {
+    let (ManifestContentType::Data, Some(first)) = (manifest.content, manifest.first_row_id) else {
+        return;
+    };
+    let mut next = first;
+    for entry in entries {
+        if entry.file.first_row_id().is_none() {
+            entry.file = with_row_id(&entry.file, next, manifest.partition_spec_id);
+            next += entry.file.record_count();
+        }
+    }
+}
+
+/// The same file with the id of its first row.
+fn with_row_id(file: &DataFile, first: u64, spec_id: i32) -> DataFile {
+    let mut builder = DataFileBuilder::default();
+    builder
+        .content(file.content_type())
+        .file_path(file.file_path().to_owned())
+        .file_format(file.file_format())
+        .partition_spec_id(spec_id)
+        .partition(file.partition().clone())
+        .record_count(file.record_count())
+        .file_size_in_bytes(file.file_size_in_bytes())
+        .column_sizes(file.column_sizes().clone())
+        .value_counts(file.value_counts().clone())
+        .null_value_counts(file.null_value_counts().clone())
+        .nan_value_counts(file.nan_value_counts().clone())
+        .lower_bounds(file.lower_bounds().clone())
+        .upper_bounds(file.upper_bounds().clone())
+        .key_metadata(file.key_metadata().map(<[u8]>::to_vec))
+        .split_offsets(file.split_offsets().map(<[i64]>::to_vec))
+        .first_row_id(i64::try_from(first).ok());
+    if let Some(order) = file.sort_order_id() {
+        builder.sort_order_id(order);
+    }
+    builder.build().unwrap_or_else(|_| file.clone())
+}
+
+fn add_existing(writer: &mut ManifestWriter, entry: &Entry) -> Result<(), Error> {
+    let Entry { file, snapshot_id, sequence_number, file_sequence_number } = entry.clone();
+    writer
+        .add_existing_file(file, snapshot_id, sequence_number, file_sequence_number)
+        .map_err(Error::bug)
+}
+
+/// The live entries of a manifest, with everything that they inherit.
+pub(crate) async fn live_entries(
+    table: &Table,
+    manifest: &ManifestFile,
+) -> Result<Vec<Entry>, Error> {
     let (entries, _) = table.load_manifest(manifest).await?.into_parts();
-    entries
+    let mut entries = entries
         .iter()
         .filter(|entry| entry.is_alive())
         .map(|entry| {
@@ -179,7 +363,9 @@ async fn load_entries(table: &Table, manifest: &ManifestFile) -> Result<Vec<Entr
                 file_sequence_number: entry.file_sequence_number,
             })
         })
-        .collect()
+        .collect::<Result<Vec<_>, Error>>()?;
+    inherit_row_ids(manifest, &mut entries);
+    Ok(entries)
 }
 
 /// A writer for a new manifest.

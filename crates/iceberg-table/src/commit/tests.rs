@@ -238,6 +238,78 @@ fn a_foreign_snapshot_that_removed_files_makes_the_run_end() {
     assert_eq!(lake.rows(), ["1 | again"]);
 }
 
+/// Raises the format version of the table, as another writer does.
+fn upgrade(lake: &Lake) {
+    let table = lake.table();
+    let built = table
+        .metadata()
+        .clone()
+        .into_builder(Some(table.metadata_location().to_owned()))
+        .upgrade_format_version(iceberg::spec::FormatVersion::V3)
+        .and_then(iceberg::spec::TableMetadataBuilder::build);
+    block_on(lake.catalog.publish(&table, built.unwrap())).unwrap();
+}
+
+#[test]
+fn a_vector_replaces_the_old_one_and_the_position_deletes_from_before_an_upgrade() {
+    let lake = Lake::new();
+    let mut run = run(&lake);
+    run.epoch(1, "+I 1 | a\n+I 2 | b\n+I 3 | c\n+I 4 | d");
+    run.epoch(2, "-D 1 | a");
+    // Written for version 2, committed to version 3.
+    run.writer.write(3, changelog("-D 2 | b")).unwrap();
+    let before = run.writer.close_epoch(3).unwrap();
+    assert_eq!(before.deletes.len(), 1);
+    upgrade(&lake);
+    run.commit(3, before).unwrap();
+    let deletes = || crate::testing::files(&lake.table()).1;
+    let [(_, vector)] = deletes().try_into().unwrap();
+    assert_eq!(vector.file_format(), iceberg::spec::DataFileFormat::Puffin);
+    assert_eq!(vector.record_count(), 2);
+    assert_eq!(lake.rows(), ["3 | c", "4 | d"]);
+    run.writer.shared().refresh(run.committer.table()).unwrap();
+    let third = run.epoch(4, "-D 3 | c\n-U 4 | d\n+U 4 | e");
+    assert!(third.deletes.is_empty());
+    let [(_, vector)] = deletes().try_into().unwrap();
+    assert_eq!(vector.record_count(), 4);
+    assert_eq!(lake.rows(), ["4 | e"]);
+    let table = lake.table();
+    let summary = &table.current_snapshot().unwrap().summary().additional_properties;
+    assert_eq!(summary["total-delete-files"], "1");
+    assert_eq!(summary["total-position-deletes"], "4");
+}
+
+#[test]
+fn row_ids_are_given_once_and_kept() {
+    let lake = Lake::made_of(&[("commit.manifest.min-count-to-merge", "2")], &["id"], |creation| {
+        creation.format_version = 3;
+    });
+    let mut run = run(&lake);
+    let mut known: HashMap<String, i64> = HashMap::new();
+    for epoch in 1..8u64 {
+        run.epoch(epoch, &format!("+I {epoch} | a\n+I 1{epoch} | b\n+I 0 | x\n-D 0 | x"));
+        if epoch == 4 {
+            run = Run::start(&lake, DeltaWriterOptions::default());
+        }
+        let table = lake.table();
+        let mut ids = Vec::new();
+        for manifest in block_on(table.manifests(table.current_snapshot().unwrap())).unwrap() {
+            for entry in block_on(manifests::live_entries(&table, &manifest)).unwrap() {
+                let id = entry.file.first_row_id().unwrap();
+                let path = entry.file.file_path().to_owned();
+                assert_eq!(*known.entry(path).or_insert(id), id);
+                ids.push(id..id + i64::try_from(entry.file.record_count()).unwrap());
+            }
+        }
+        ids.sort_by_key(|range| range.start);
+        assert!(ids.windows(2).all(|pair| pair[0].end <= pair[1].start), "{ids:?}");
+        let next = i64::try_from(table.metadata().next_row_id()).unwrap();
+        assert!(ids.last().unwrap().end <= next);
+    }
+    // Merging gave no ids away.
+    assert_eq!(lake.table().metadata().next_row_id(), 14);
+}
+
 /// Commits a foreign `delete` snapshot without any data file.
 fn remove_all_data(lake: &Lake) {
     let table = lake.table();
@@ -248,9 +320,9 @@ fn remove_all_data(lake: &Lake) {
         writer.add_delete_file(file, sequence_number, Some(sequence_number)).unwrap();
     }
     let manifest = block_on(manifests::write(&table, writer)).unwrap();
-    let list = block_on(pending.write_manifest_list(&table, &[manifest])).unwrap();
+    let list = block_on(pending.write_manifest_list(&table, &mut [manifest])).unwrap();
     let time = table.metadata().last_updated_ms() + 1;
-    let snapshot = pending.snapshot(&table, list, time, HashMap::new()).unwrap();
+    let snapshot = pending.snapshot(&table, list, &[], (time, HashMap::new())).unwrap();
     let mut json = serde_json::to_value(snapshot_json(&snapshot)).unwrap();
     json["summary"]["operation"] = "delete".into();
     publish_snapshot(lake, &table, from_json(json));
@@ -286,10 +358,10 @@ fn a_clock_that_steps_back_does_not_stop_commits() {
     run(&lake).epoch(1, "+I 1 | a");
     let table = lake.table();
     let mut pending = PendingSnapshot::new(RowDelta::default());
-    let all = block_on(table.manifests(table.current_snapshot().unwrap())).unwrap();
-    let list = block_on(pending.write_manifest_list(&table, &all)).unwrap();
+    let mut all = block_on(table.manifests(table.current_snapshot().unwrap())).unwrap();
+    let list = block_on(pending.write_manifest_list(&table, &mut all)).unwrap();
     let in_an_hour = now_ms() + 3_600_000;
-    let snapshot = pending.snapshot(&table, list, in_an_hour, HashMap::new()).unwrap();
+    let snapshot = pending.snapshot(&table, list, &[], (in_an_hour, HashMap::new())).unwrap();
     publish_snapshot(&lake, &table, snapshot);
     let mut later = run(&lake);
     later.epoch(2, "+I 2 | b");

@@ -55,10 +55,7 @@ impl FileFormat {
     /// The format that the properties of `table` ask for.
     pub(crate) fn of_table(table: &Table) -> Result<Self, Error> {
         let all = table.metadata().properties();
-        let folder_location = match all.get("write.data.path") {
-            Some(path) => path.trim_end_matches('/').to_owned(),
-            None => format!("{}/data", table.location()),
-        };
+        let folder_location = data_location(table);
         let metadata = table.metadata();
         let schema = Arc::clone(table.schema());
         let arrow_schema = Arc::clone(table.arrow_schema());
@@ -96,6 +93,14 @@ impl FileFormat {
     /// The partition of a table that has none.
     pub(crate) fn unpartitioned(&self) -> Partition {
         Partition { spec_id: self.partition_spec_id, values: Struct::empty() }
+    }
+}
+
+/// The folder of a table's data files.
+pub(crate) fn data_location(table: &Table) -> String {
+    match table.metadata().properties().get("write.data.path") {
+        Some(path) => path.trim_end_matches('/').to_owned(),
+        None => format!("{}/data", table.location()),
     }
 }
 

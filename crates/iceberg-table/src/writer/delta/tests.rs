@@ -1,3 +1,5 @@
+mod foreign;
+
 use std::collections::BTreeMap;
 
 use arrow::array::{Float64Array, Int64Array, StringArray};
@@ -331,7 +333,12 @@ struct Layout {
 }
 
 fn layout() -> impl Strategy<Value = Layout> {
-    let modes = prop_oneof![Just((None, 2)), Just((Some(DeleteMode::Equality), 2)),];
+    let modes = prop_oneof![
+        Just((None, 2)),
+        Just((None, 3)),
+        Just((Some(DeleteMode::Equality), 2)),
+        Just((Some(DeleteMode::Equality), 3)),
+    ];
     (modes, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
         |((mode, format_version), partitioned, sorted, by_file)| Layout {
             mode,
