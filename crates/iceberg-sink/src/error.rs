@@ -15,8 +15,7 @@ pub(crate) fn from_lake(error: lake::Error) -> Error {
         lake::Error::NotFound(_)
         | lake::Error::AlreadyExists(_)
         | lake::Error::Fenced { .. }
-        | lake::Error::Invalid(_)
-        | lake::Error::IndexMemory { .. } => Error::job(message),
+        | lake::Error::Invalid(_) => Error::job(message),
         lake::Error::Bug(_) => Error::bug(message),
     }
 }

@@ -74,7 +74,8 @@ pub(crate) const DELETE_MODE: OptionSpec = OptionSpec::new(
 pub(crate) const INDEX_MEMORY: OptionSpec = OptionSpec::new(
     "shardlake.index.memory",
     OptionKind::Size,
-    "Memory that the key index of the table may take; a key takes about 24 bytes.",
+    "Memory that the key index of the table may take; a key takes about 24 bytes. What does not fit goes \
+     to a store on local disk, in TMPDIR or /var/tmp.",
 )
 .default_value("1gb");
 pub(crate) const ENCODERS: OptionSpec = OptionSpec::new(

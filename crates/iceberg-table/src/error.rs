@@ -78,19 +78,6 @@ pub enum Error {
         #[source]
         source: Cause,
     },
-    /// The key index would grow past its budget.
-    #[error(
-        "the key index of {keys} keys needs {needed_bytes} bytes, more than its budget of {budget_bytes}; \
-         raise 'shardlake.index.memory'"
-    )]
-    IndexMemory {
-        /// Keys in the index.
-        keys: usize,
-        /// What it would take.
-        needed_bytes: usize,
-        /// What it may take.
-        budget_bytes: usize,
-    },
     /// An invariant of this crate is broken.
     #[error("internal error: {0}")]
     Bug(String),

@@ -8,17 +8,22 @@
 //! The index is cut into shards, each behind its own lock. A batch is applied shard by shard, so a
 //! shard's slots are in the processor's cache while all of its keys are looked up; the order of the
 //! changes of one key stays, because a key is in one shard.
+//!
+//! Past its memory budget, shards move to an embedded store on disk, one after another ([`spill`]); those
+//! that are left in memory stay as fast as they were.
 
 mod rebuild;
 mod shard;
+mod spill;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 pub(crate) use rebuild::{read_deletes, rebuild};
 pub(crate) use shard::Location;
 use shard::{Shard, ShardKey};
+use spill::{Spill, SpilledShard};
 
 use crate::Error;
 
@@ -52,11 +57,57 @@ pub(crate) enum Change {
 
 /// Where the row of each key of a table is.
 pub struct KeyIndex {
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Mutex<Place>]>,
+    /// What the shards in memory take.
     size_bytes: AtomicUsize,
     budget_bytes: usize,
+    spill: OnceLock<Spill>,
+    /// Held while shards move to disk.
+    spilling: Mutex<()>,
     /// Seeds the hash, so that nobody can prepare keys that collide.
     seed: u64,
+}
+
+/// Where a shard is.
+enum Place {
+    Memory(Shard),
+    /// On disk, with so many keys.
+    Disk(usize),
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::Memory(Shard::default())
+    }
+}
+
+/// Access to a shard wherever it is.
+enum Access<'a> {
+    Memory(&'a mut Shard),
+    Disk(SpilledShard<'a>, &'a mut usize),
+}
+
+impl Access<'_> {
+    /// Sets or removes a key's location and returns the former one.
+    fn change(
+        &mut self,
+        key: ShardKey,
+        location: Option<Location>,
+    ) -> Result<Option<Location>, Error> {
+        match (self, location) {
+            (Self::Memory(shard), Some(location)) => Ok(shard.insert(key, location)),
+            (Self::Memory(shard), None) => Ok(shard.remove(key)),
+            (Self::Disk(shard, len), location) => {
+                let former = shard.change(key, location)?;
+                match (former, location) {
+                    (None, Some(_)) => **len += 1,
+                    (Some(_), None) => **len -= 1,
+                    (None, None) | (Some(_), Some(_)) => {}
+                }
+                Ok(former)
+            }
+        }
+    }
 }
 
 impl KeyIndex {
@@ -71,7 +122,14 @@ impl KeyIndex {
     /// An empty index for keys that are hashed with this seed.
     pub(crate) fn with_seed(budget_bytes: usize, seed: u64) -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { shards, size_bytes: AtomicUsize::new(0), budget_bytes, seed })
+        Arc::new(Self {
+            shards,
+            size_bytes: AtomicUsize::new(0),
+            budget_bytes,
+            spill: OnceLock::new(),
+            spilling: Mutex::new(()),
+            seed,
+        })
     }
 
     pub(crate) const fn seed(&self) -> u64 {
@@ -81,7 +139,11 @@ impl KeyIndex {
     /// How many keys it holds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        let len = |place: &Mutex<Place>| match &*place.lock() {
+            Place::Memory(shard) => shard.len(),
+            Place::Disk(len) => *len,
+        };
+        self.shards.iter().map(len).sum()
     }
 
     /// True if it holds no key.
@@ -90,16 +152,17 @@ impl KeyIndex {
         self.len() == 0
     }
 
-    /// The memory that it takes.
+    /// The memory that it takes, what is set aside for the part on disk included.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        self.size_bytes.load(Ordering::Relaxed)
+        let of_disk = self.spill.get().map_or(0, |_| spill::memory_of(self.budget_bytes));
+        self.size_bytes.load(Ordering::Relaxed) + of_disk
     }
 
     /// Applies changes in order. Afterwards `former[i]` is where the key of change `i` was before it.
     ///
     /// # Errors
-    /// [`Error::IndexMemory`] once the index is past its budget.
+    /// [`Error::Storage`] if the part on disk cannot be used.
     pub(crate) fn apply(
         &self,
         changes: &[(KeyHash, Change)],
@@ -108,12 +171,14 @@ impl KeyIndex {
         former.clear();
         former.resize(changes.len(), None);
         self.for_each_by_shard(changes, |shard, at, (key, change)| {
-            former[at] = match change {
-                Change::Put(location) => shard.insert(key.in_shard(), *location),
-                Change::Remove => shard.remove(key.in_shard()),
+            let location = match change {
+                Change::Put(location) => Some(*location),
+                Change::Remove => None,
             };
-        });
-        self.check_budget()
+            former[at] = shard.change(key.in_shard(), location)?;
+            Ok(())
+        })?;
+        self.keep_budget()
     }
 
     /// Adds rows of `file` from row `first` on. Of two rows of one key the later one (by file number,
@@ -126,45 +191,83 @@ impl KeyIndex {
     ) -> Result<(), Error> {
         self.for_each_by_shard(rows, |shard, _, (key, row)| {
             let location = Location { file, row: *row };
-            if let Some(other) = shard.insert(key.in_shard(), location) {
+            if let Some(other) = shard.change(key.in_shard(), Some(location))? {
                 if other > location {
-                    shard.insert(key.in_shard(), other);
+                    shard.change(key.in_shard(), Some(other))?;
                 }
                 superseded.push(other.min(location));
             }
-        });
-        self.check_budget()
+            Ok(())
+        })?;
+        self.keep_budget()
     }
 
     fn for_each_by_shard<T>(
         &self,
         changes: &[(KeyHash, T)],
-        mut apply: impl FnMut(&mut Shard, usize, &(KeyHash, T)),
-    ) {
+        mut apply: impl FnMut(&mut Access<'_>, usize, &(KeyHash, T)) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let order = ShardOrder::of(changes);
-        for (shard, members) in self.shards.iter().zip(order.members()) {
+        for (number, (place, members)) in self.shards.iter().zip(order.members()).enumerate() {
             if members.is_empty() {
                 continue;
             }
-            let mut shard = shard.lock();
-            let before = shard.size_bytes();
+            let mut place = place.lock();
+            let before = place.size_bytes();
+            let mut access = match &mut *place {
+                Place::Memory(shard) => Access::Memory(shard),
+                Place::Disk(len) => Access::Disk(self.spill()?.shard(number), len),
+            };
             for at in members {
                 let at = *at as usize;
-                apply(&mut shard, at, &changes[at]);
+                apply(&mut access, at, &changes[at])?;
             }
-            let after = shard.size_bytes();
+            if let Access::Disk(shard, _) = access {
+                shard.finish()?;
+            }
+            let after = place.size_bytes();
             self.size_bytes.fetch_add(after, Ordering::Relaxed);
             self.size_bytes.fetch_sub(before, Ordering::Relaxed);
         }
+        Ok(())
     }
 
-    fn check_budget(&self) -> Result<(), Error> {
-        let needed_bytes = self.size_bytes();
-        if needed_bytes > self.budget_bytes {
-            let budget_bytes = self.budget_bytes;
-            return Err(Error::IndexMemory { keys: self.len(), needed_bytes, budget_bytes });
+    fn spill(&self) -> Result<&Spill, Error> {
+        self.spill.get().ok_or_else(|| Error::bug("a shard on a disk that is not there"))
+    }
+
+    /// Moves shards to disk until the others fit into memory.
+    fn keep_budget(&self) -> Result<(), Error> {
+        if self.size_bytes() <= self.budget_bytes {
+            return Ok(());
+        }
+        let _alone = self.spilling.lock();
+        if self.spill.get().is_none() {
+            let opened = Spill::open(spill::memory_of(self.budget_bytes))?;
+            // Only one thread comes here at a time.
+            drop(self.spill.set(opened));
+        }
+        let spill = self.spill()?;
+        for (number, place) in self.shards.iter().enumerate() {
+            if self.size_bytes() <= self.budget_bytes {
+                return Ok(());
+            }
+            let mut place = place.lock();
+            let Place::Memory(shard) = &*place else { continue };
+            spill.take_in(number, shard)?;
+            self.size_bytes.fetch_sub(shard.size_bytes(), Ordering::Relaxed);
+            *place = Place::Disk(shard.len());
         }
         Ok(())
+    }
+}
+
+impl Place {
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Memory(shard) => shard.size_bytes(),
+            Self::Disk(_) => 0,
+        }
     }
 }
 
@@ -246,12 +349,37 @@ mod tests {
     }
 
     #[test]
-    fn past_its_budget_it_names_the_option() {
-        let index = KeyIndex::new(1_000_000);
-        let changes: Vec<(KeyHash, Change)> = (0..100_000)
-            .map(|number| (key(number), Change::Put(Location { file: 0, row: 0 })))
-            .collect();
-        let error = index.apply(&changes, &mut Vec::new()).unwrap_err().to_string();
-        assert!(error.contains("'shardlake.index.memory'"), "{error}");
+    fn past_its_budget_it_goes_on_on_disk() {
+        // All shards on disk, and some of them.
+        for budget in [0, 1_000_000] {
+            let index = KeyIndex::new(budget);
+            let mut model = std::collections::HashMap::new();
+            let mut former = Vec::new();
+            let mut state = 1_u64;
+            for round in 0..40_u32 {
+                let changes: Vec<(KeyHash, Change)> = (0..2_000_u32)
+                    .map(|row| {
+                        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        let key = key(u128::from((state >> 33) % 60_000));
+                        let location = Location { file: round, row };
+                        let is_put = state >> 60 > 3;
+                        (key, if is_put { Change::Put(location) } else { Change::Remove })
+                    })
+                    .collect();
+                index.apply(&changes, &mut former).unwrap();
+                for ((key, change), former) in changes.iter().zip(&former) {
+                    let expected = match change {
+                        Change::Put(location) => model.insert(*key, *location),
+                        Change::Remove => model.remove(key),
+                    };
+                    assert_eq!(*former, expected);
+                }
+                assert_eq!(index.len(), model.len());
+            }
+            assert!(index.spill.get().is_some());
+            assert!(index.size_bytes() <= budget);
+            let in_memory = index.shards.iter().filter(|place| place.lock().size_bytes() > 0);
+            assert_eq!(in_memory.count() > 0, budget > 0);
+        }
     }
 }

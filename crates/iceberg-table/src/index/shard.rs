@@ -53,6 +53,11 @@ impl Shard {
         self.slots.capacity() * size_of::<Slot>()
     }
 
+    /// All keys, ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ShardKey, Location)> {
+        self.slots.iter().filter(|slot| !slot.is_free()).map(|slot| (slot.key, slot.location))
+    }
+
     #[cfg(test)]
     pub(crate) fn get(&self, key: ShardKey) -> Option<Location> {
         self.find(key).ok().map(|at| self.slots[at].location)

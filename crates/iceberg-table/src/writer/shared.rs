@@ -55,7 +55,7 @@ impl WriterShared {
     /// Reads what `table` holds now into a key index.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the table cannot be written, [`Error::IndexMemory`], or what reading its
+    /// [`Error::Invalid`] if the table cannot be written, or what reading its
     /// files reports.
     pub async fn load(table: &Table, options: DeltaWriterOptions) -> Result<Arc<Self>, Error> {
         let format = Arc::new(FileFormat::of_table(table)?);
