@@ -3,6 +3,8 @@
 //! Epochs without files are not committed, except when the position has moved and
 //! `shardlake.position-commit-interval` has passed: a position that is never stored would be purged at
 //! the source one day.
+//!
+//! Rewritten files of the table's maintenance are committed between epochs, after the epoch that is asked for.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,9 +15,11 @@ use shardlake_connector::{
     CommitOutcome, CommitRequest, Error, JobPosition, Phase, Progress, SinkCommitter,
 };
 use shardlake_iceberg_table::commit::{Committer, EpochProgress, RowDelta};
-use shardlake_iceberg_table::{WriterShared, WrittenFiles};
+use shardlake_iceberg_table::maintenance::{RewriteStatistics, Rewritten};
+use shardlake_iceberg_table::{Error as LakeError, WriterShared, WrittenFiles};
 
 use crate::error::from_lake;
+use crate::maintenance::{Maintenance, MaintenanceOptions};
 
 /// The summary key of the time of the newest transaction of an epoch at its source.
 const EVENT_TIME: &str = "shardlake.event-time-ms";
@@ -26,6 +30,9 @@ pub(crate) struct IcebergCommitter {
     shared: Arc<WriterShared>,
     position_interval: Duration,
     last_commit: Instant,
+    /// Starts with the first epoch that was not recovered.
+    maintenance: Option<Maintenance>,
+    maintenance_options: MaintenanceOptions,
 }
 
 impl IcebergCommitter {
@@ -33,8 +40,48 @@ impl IcebergCommitter {
         committer: Committer,
         shared: Arc<WriterShared>,
         position_interval: Duration,
+        maintenance_options: MaintenanceOptions,
     ) -> Self {
-        Self { committer, shared, position_interval, last_commit: Instant::now() }
+        let (last_commit, maintenance) = (Instant::now(), None);
+        Self { committer, shared, position_interval, last_commit, maintenance, maintenance_options }
+    }
+
+    /// Commits what maintenance has finished, and tells it of the table's new version.
+    fn maintain(&mut self) -> Result<(), Error> {
+        let maintenance = match self.maintenance.take() {
+            Some(maintenance) => maintenance,
+            None => Maintenance::start(self.maintenance_options)?,
+        };
+        if let Some(rewritten) = maintenance.take_finished() {
+            self.commit_rewrite(rewritten)?;
+        }
+        let expired = self.committer.take_expired();
+        maintenance.note(self.committer.table(), expired);
+        self.maintenance = Some(maintenance);
+        Ok(())
+    }
+
+    fn commit_rewrite(&mut self, rewritten: Rewritten) -> Result<(), Error> {
+        let started = Instant::now();
+        match block_on(self.committer.commit_rewrite(&rewritten)) {
+            Ok(snapshot_id) => {
+                let table = self.committer.table().name();
+                let RewriteStatistics { rewritten_files, added_files, dropped_rows, .. } =
+                    rewritten.statistics;
+                let millis = started.elapsed().as_millis();
+                tracing::info!(
+                    %table, snapshot_id, rewritten_files, added_files, dropped_rows, millis,
+                    "committed rewritten files"
+                );
+                Ok(())
+            }
+            // Another writer was faster; the files are looked at again.
+            Err(LakeError::FilesRemoved { .. }) => {
+                block_on(rewritten.discard());
+                Ok(())
+            }
+            Err(error) => Err(from_lake(error)),
+        }
     }
 
     /// Whether an epoch without files is committed for its position.
@@ -49,6 +96,19 @@ impl IcebergCommitter {
 
 impl SinkCommitter for IcebergCommitter {
     fn commit(&mut self, request: &CommitRequest) -> Result<CommitOutcome, Error> {
+        if request.recovered {
+            // A rewrite may have been committed after the epoch's files were written.
+            block_on(self.committer.follow_past_rewrites()).map_err(from_lake)?;
+            return self.commit_epoch(request);
+        }
+        let outcome = self.commit_epoch(request)?;
+        self.maintain()?;
+        Ok(outcome)
+    }
+}
+
+impl IcebergCommitter {
+    fn commit_epoch(&mut self, request: &CommitRequest) -> Result<CommitOutcome, Error> {
         let epoch = request.progress.epoch;
         let committed = self.committer.progress().map(|progress| progress.epoch);
         if committed.is_some_and(|committed| committed >= epoch) {

@@ -6,6 +6,7 @@
 
 mod committer;
 mod error;
+mod maintenance;
 mod options;
 mod sink;
 mod target;

@@ -92,6 +92,33 @@ pub(crate) const POSITION_COMMIT_INTERVAL: OptionSpec = OptionSpec::new(
 )
 .default_value("10 min");
 
+pub(crate) const COMPACTION: OptionSpec = OptionSpec::new(
+    "shardlake.compaction.enabled",
+    OptionKind::Boolean,
+    "Whether small files, deleted rows and delete files are rewritten beside the stream.",
+)
+.default_value("true");
+pub(crate) const COMPACTION_CPU: OptionSpec = OptionSpec::new(
+    "shardlake.compaction.cpu-percent",
+    OptionKind::Integer { min: 1, max: 100 },
+    "The share of one processor that compaction may use, in percent.",
+)
+.default_value("50");
+pub(crate) const COMPACTION_GROUP: OptionSpec = OptionSpec::new(
+    "shardlake.compaction.max-group-size",
+    OptionKind::Size,
+    "How much data is rewritten in one commit. Rows of a table with a sort order are sorted in memory, a \
+     group at a time; they take a few times as much there.",
+)
+.default_value("256 mb");
+pub(crate) const FILE_RETENTION: OptionSpec = OptionSpec::new(
+    "shardlake.expired-files.retention",
+    OptionKind::Duration,
+    "How long files that only expired snapshots refer to are kept, for queries that are still reading \
+     them.",
+)
+.default_value("10 min");
+
 /// Every option that the sink knows.
 pub const OPTIONS: &[OptionSpec] = &[
     CATALOG_NAME,
@@ -110,9 +137,14 @@ pub const OPTIONS: &[OptionSpec] = &[
     INDEX_MEMORY,
     ENCODERS,
     POSITION_COMMIT_INTERVAL,
+    COMPACTION,
+    COMPACTION_CPU,
+    COMPACTION_GROUP,
+    FILE_RETENTION,
     OptionSpec::new("write.*", OptionKind::Text, "Stored as a property of a new table."),
     OptionSpec::new("read.*", OptionKind::Text, "Stored as a property of a new table."),
     OptionSpec::new("commit.*", OptionKind::Text, "Stored as a property of a new table."),
     OptionSpec::new("history.*", OptionKind::Text, "Stored as a property of a new table."),
+    OptionSpec::new("gc.*", OptionKind::Text, "Stored as a property of a new table."),
     OptionSpec::new("shardlake.table.*", OptionKind::Text, "Stored as a property of a new table."),
 ];

@@ -15,7 +15,11 @@ use shardlake_iceberg_table::{DeleteMode, DeltaWriter, DeltaWriterOptions, Write
 use crate::Target;
 use crate::committer::{IcebergCommitter, from_epoch};
 use crate::error::from_lake;
-use crate::options::{DELETE_MODE, ENCODERS, INDEX_MEMORY, OPTIONS, POSITION_COMMIT_INTERVAL};
+use crate::maintenance::MaintenanceOptions;
+use crate::options::{
+    COMPACTION, COMPACTION_CPU, COMPACTION_GROUP, DELETE_MODE, ENCODERS, FILE_RETENTION,
+    INDEX_MEMORY, OPTIONS, POSITION_COMMIT_INTERVAL,
+};
 use crate::writer::IcebergWriter;
 
 /// Makes sinks for `'connector' = 'iceberg'`.
@@ -47,6 +51,7 @@ impl SinkFactory for IcebergSinkFactory {
                 ..DeltaWriterOptions::default()
             },
             position_interval: Duration::from_millis(interval),
+            maintenance: maintenance_options(table)?,
         }))
     }
 }
@@ -55,6 +60,7 @@ struct IcebergSink {
     target: Target,
     writer_options: DeltaWriterOptions,
     position_interval: Duration,
+    maintenance: MaintenanceOptions,
 }
 
 #[async_trait]
@@ -78,7 +84,7 @@ impl Sink for IcebergSink {
     async fn open(&self, job: &JobIdentity) -> Result<Claim, Error> {
         self.target.prepare().await?;
         let catalog = Arc::clone(&self.target.catalog);
-        let committer = Committer::claim(catalog, &self.target.name, &job.name, &job.id)
+        let mut committer = Committer::claim(catalog, &self.target.name, &job.name, &job.id)
             .await
             .map_err(from_lake)?;
         let generation = committer.writer().generation;
@@ -86,14 +92,32 @@ impl Sink for IcebergSink {
         // After the claim nobody else of this job commits, so the index is that of the claimed version.
         let shared =
             WriterShared::load(committer.table(), self.writer_options).await.map_err(from_lake)?;
+        committer.follow(shared.relocations());
         let epoch = progress.as_ref().map(|progress| progress.epoch);
         let table = &self.target.name;
         tracing::info!(%table, job = %job.name, generation, ?epoch, "claimed table");
-        let committer =
-            IcebergCommitter::new(committer, Arc::clone(&shared), self.position_interval);
+        let committer = IcebergCommitter::new(
+            committer,
+            Arc::clone(&shared),
+            self.position_interval,
+            self.maintenance,
+        );
         let sink = Box::new(ClaimedSink { shared, committer: Mutex::new(Some(committer)) });
         Ok(Claim { sink, progress, generation })
     }
+}
+
+fn maintenance_options(table: &TableDefinition) -> Result<MaintenanceOptions, Error> {
+    let options = &table.options;
+    let percent = options.integer(&COMPACTION_CPU)?.unwrap_or(50);
+    let percent = u32::try_from(percent).unwrap_or(100);
+    let retention = options.duration_ms(&FILE_RETENTION)?.unwrap_or(600_000);
+    Ok(MaintenanceOptions {
+        compacts: options.boolean(&COMPACTION)?,
+        cpu_share: f64::from(percent) / 100.0,
+        group_bytes: options.size_bytes(&COMPACTION_GROUP)?.unwrap_or(256 << 20),
+        file_retention: Duration::from_millis(retention),
+    })
 }
 
 struct ClaimedSink {

@@ -7,6 +7,7 @@ mod catalog;
 pub mod commit;
 mod error;
 mod index;
+pub mod maintenance;
 mod metadata_tables;
 pub mod properties;
 mod provider;

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use crate::Error;
 
 /// Prefixes of keys that are stored in the table.
-const PREFIXES: [&str; 5] = ["write.", "read.", "commit.", "history.", "shardlake.table."];
+const PREFIXES: [&str; 6] = ["write.", "read.", "commit.", "history.", "gc.", "shardlake.table."];
 
 /// Whether an option is stored as a property of the table.
 #[must_use]
@@ -64,9 +64,9 @@ pub(crate) const OPEN_FILES: Property<usize> =
     Property { key: "shardlake.table.open-files", default: 100 };
 /// Which deletes share a file: those of a `partition`, or those of one data `file`.
 pub(crate) const DELETE_GRANULARITY: &str = "write.delete.granularity";
-/// How many manifests are merged into one.
+/// How many manifests are merged into one. Iceberg's default of 100 is for commits that are minutes apart.
 pub(crate) const MANIFEST_MERGE_COUNT: Property<usize> =
-    Property { key: "commit.manifest.min-count-to-merge", default: 100 };
+    Property { key: "commit.manifest.min-count-to-merge", default: 10 };
 /// From which size on a manifest is not merged any more, in bytes.
 pub(crate) const MANIFEST_TARGET_SIZE: Property<i64> =
     Property { key: "commit.manifest.target-size-bytes", default: 8 * 1024 * 1024 };
@@ -75,7 +75,22 @@ pub(crate) const MANIFEST_MERGE: Property<bool> =
     Property { key: "commit.manifest-merge.enabled", default: true };
 /// Whether old metadata files are deleted when they leave the metadata log.
 pub(crate) const DELETE_OLD_METADATA: Property<bool> =
-    Property { key: "write.metadata.delete-after-commit.enabled", default: false };
+    Property { key: "write.metadata.delete-after-commit.enabled", default: true };
+/// Whether files of expired snapshots may be deleted; without it no snapshot expires.
+pub(crate) const GC_ENABLED: Property<bool> = Property { key: "gc.enabled", default: true };
+/// How old a snapshot may get, in milliseconds.
+pub(crate) const MAX_SNAPSHOT_AGE_MS: Property<i64> =
+    Property { key: "history.expire.max-snapshot-age-ms", default: 5 * 24 * 3_600_000 };
+/// How many snapshots a branch keeps however old they are.
+pub(crate) const MIN_SNAPSHOTS: Property<usize> =
+    Property { key: "history.expire.min-snapshots-to-keep", default: 100 };
+/// How old a branch or tag may get, in milliseconds.
+pub(crate) const MAX_REFERENCE_AGE_MS: Property<i64> =
+    Property { key: "history.expire.max-ref-age-ms", default: i64::MAX };
+/// How many snapshots a branch keeps however young they are. The default holds only where the
+/// table does not say how old snapshots may get.
+pub(crate) const MAX_SNAPSHOTS: Property<usize> =
+    Property { key: "shardlake.table.max-snapshots", default: 500 };
 
 /// A table property with its default.
 pub(crate) struct Property<T> {

@@ -10,7 +10,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::executor::block_on;
-use iceberg::spec::{DataContentType, DataFile, DataFileFormat};
+use iceberg::spec::{DataContentType, DataFile, DataFileFormat, SnapshotRef};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use shardlake_change::{ChangeBatch, Column, LogicalType, TableSchema, parse_changelog};
 use tempfile::TempDir;
@@ -86,8 +86,9 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn start(lake: &Lake, options: DeltaWriterOptions) -> Self {
-        let committer = lake.claim("job");
+        let mut committer = lake.claim("job");
         let shared = block_on(WriterShared::load(committer.table(), options)).unwrap();
+        committer.follow(shared.relocations());
         Self { committer, writer: DeltaWriter::new(shared, 0) }
     }
 
@@ -130,7 +131,12 @@ pub(crate) fn changelog(text: &str) -> ChangeBatch {
 
 /// The rows of the current snapshot as text, sorted.
 pub(crate) fn rows(table: &Table) -> Vec<String> {
-    let (data, deletes) = files(table);
+    table.current_snapshot().map(|snapshot| rows_at(table, snapshot)).unwrap_or_default()
+}
+
+/// The rows of a snapshot as text, sorted.
+pub(crate) fn rows_at(table: &Table, snapshot: &SnapshotRef) -> Vec<String> {
+    let (data, deletes) = files_at(table, snapshot);
     let mut gone: HashMap<String, Vec<(i64, BTreeSet<u64>)>> = HashMap::new();
     let mut vectors: HashMap<String, usize> = HashMap::new();
     // Text of keys with the partition and sequence number of their delete.
@@ -191,8 +197,11 @@ pub(crate) type NumberedFile = (i64, DataFile);
 
 /// Live data and delete files.
 pub(crate) fn files(table: &Table) -> (Vec<NumberedFile>, Vec<NumberedFile>) {
+    table.current_snapshot().map(|snapshot| files_at(table, snapshot)).unwrap_or_default()
+}
+
+fn files_at(table: &Table, snapshot: &SnapshotRef) -> (Vec<NumberedFile>, Vec<NumberedFile>) {
     let (mut data, mut deletes) = (Vec::new(), Vec::new());
-    let Some(snapshot) = table.current_snapshot() else { return (data, deletes) };
     for manifest in block_on(table.manifests(snapshot)).unwrap() {
         let content = block_on(table.load_manifest(&manifest)).unwrap();
         for entry in content.entries().iter().filter(|entry| entry.is_alive()) {

@@ -20,6 +20,7 @@ mod transform;
 mod written;
 
 pub(crate) use data::data_location;
+pub(crate) use data::{DataFileWriter, FileFormat, FileTarget};
 pub use delta::DeltaWriter;
 pub(crate) use files::{FileRegistry, RegisteredFile};
 pub(crate) use key::KeyHasher;

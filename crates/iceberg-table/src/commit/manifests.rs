@@ -30,6 +30,8 @@ pub(crate) struct Manifests {
     /// The entries of manifests of this run, and of all manifests of deletes while there are deletion vectors, so
     /// that merging them and finding vectors reads nothing.
     entries: HashMap<String, Arc<Vec<Entry>>>,
+    /// Whether all manifests that are not of full size are merged, not only those of full tiers.
+    pub(crate) merges_all: bool,
 }
 
 /// A committed file.
@@ -58,7 +60,12 @@ impl Manifests {
             Some(snapshot) => table.manifests(snapshot).await?,
             None => Vec::new(),
         };
-        Ok(Self { current, entries: HashMap::new() })
+        Ok(Self { current, entries: HashMap::new(), merges_all: false })
+    }
+
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.current.len()
     }
 
     /// The manifests for the next snapshot: without the files of `removal`, and with full tiers merged.
@@ -127,8 +134,12 @@ impl Manifests {
         next: &mut NextManifests,
     ) -> Result<(), Error> {
         let all = table.metadata().properties();
-        let min_count = properties::MANIFEST_MERGE_COUNT.read(all)?.max(2);
-        if !properties::MANIFEST_MERGE.read(all)? || next.manifests.len() < min_count {
+        let min_count = match self.merges_all {
+            true => 2,
+            false => properties::MANIFEST_MERGE_COUNT.read(all)?.max(2),
+        };
+        let is_enabled = self.merges_all || properties::MANIFEST_MERGE.read(all)?;
+        if !is_enabled || next.manifests.len() < min_count {
             return Ok(());
         }
         let target_size_bytes = properties::MANIFEST_TARGET_SIZE.read(all)?;
@@ -140,7 +151,11 @@ impl Manifests {
             if is_full || manifest.added_snapshot_id == snapshot_id {
                 next.manifests.push(manifest);
             } else {
-                tiers.entry(Tier::of(&manifest, min_count)).or_default().push(manifest);
+                let mut tier = Tier::of(&manifest, min_count);
+                if self.merges_all {
+                    tier.level = 0;
+                }
+                tiers.entry(tier).or_default().push(manifest);
             }
         }
         for tier in tiers.into_values() {

@@ -69,16 +69,25 @@ struct Property {
     generation: u64,
     job_id: String,
     snapshot_id: i64,
+    /// None as long as no epoch of the job was committed.
     #[serde(flatten)]
-    progress: EpochProgress,
+    progress: Option<EpochProgress>,
 }
 
 impl Writer {
+    /// A writer that is no job: it leaves no trace of itself, and the jobs' progress as it is.
+    pub(crate) const fn of_no_job() -> Self {
+        Self { job: String::new(), job_id: String::new(), generation: 0 }
+    }
+
     /// The summary keys of a snapshot of this run.
     pub(crate) fn summary(
         &self,
         progress: Option<&EpochProgress>,
     ) -> Result<HashMap<String, String>, Error> {
+        if self.job.is_empty() {
+            return Ok(HashMap::new());
+        }
         let mut summary = HashMap::from([
             (JOB_NAME.to_owned(), self.job.clone()),
             (JOB_ID.to_owned(), self.job_id.clone()),
@@ -97,17 +106,20 @@ impl Writer {
     /// The table property of a snapshot of this run.
     pub(crate) fn property(
         &self,
-        progress: &EpochProgress,
+        progress: Option<&EpochProgress>,
         snapshot_id: i64,
-    ) -> Result<(String, String), Error> {
+    ) -> Result<Option<(String, String)>, Error> {
+        if self.job.is_empty() {
+            return Ok(None);
+        }
         let property = Property {
             generation: self.generation,
             job_id: self.job_id.clone(),
             snapshot_id,
-            progress: progress.clone(),
+            progress: progress.cloned(),
         };
         let value = serde_json::to_string(&property).map_err(Error::bug)?;
-        Ok((format!("{PROPERTY}{}", self.job), value))
+        Ok(Some((format!("{PROPERTY}{}", self.job), value)))
     }
 }
 
@@ -130,8 +142,9 @@ pub fn of_job(table: &Table, job: &str) -> Result<JobProgress, Error> {
     let progress = match (newest, property) {
         (Some(snapshot), _) => epoch_of(snapshot)?,
         (None, None) => None,
+        (None, Some(Property { progress: None, .. })) => None,
         (None, Some(property)) if metadata.snapshot_by_id(property.snapshot_id).is_none() => {
-            Some(property.progress)
+            property.progress
         }
         (None, Some(_)) => {
             return Err(Error::Invalid(format!(

@@ -3,14 +3,21 @@
 use iceberg::spec::{ManifestContentType, ManifestStatus, Operation, SnapshotRef};
 
 use super::progress::{Writer, ancestors, writer_of};
+use super::rewrite::RELOCATION;
+use crate::maintenance::Relocation;
 use crate::{Error, Table};
 
-/// Checks the snapshots that `newer` has beyond `base`.
+/// Checks the snapshots that `newer` has beyond `base`. Returns, oldest first, where the rows of files are now
+/// that a compaction of ours has rewritten.
 ///
 /// # Errors
 /// [`Error::Fenced`] if a newer run of the same job is among them; [`Error::FilesRemoved`] if one removed data
-/// files, or if it cannot be told.
-pub(crate) async fn check(base: &Table, newer: &Table, writer: &Writer) -> Result<(), Error> {
+/// files and does not say where their rows are, or if it cannot be told.
+pub(crate) async fn check(
+    base: &Table,
+    newer: &Table,
+    writer: &Writer,
+) -> Result<Vec<Relocation>, Error> {
     if base.metadata().uuid() != newer.metadata().uuid() {
         return Err(Error::Invalid(format!(
             "table {} was dropped and made anew while job '{}' was writing to it; restart the job",
@@ -35,15 +42,22 @@ pub(crate) async fn check(base: &Table, newer: &Table, writer: &Writer) -> Resul
         let snapshot_id = newer.metadata().current_snapshot_id().unwrap_or(-1);
         return Err(Error::FilesRemoved { table: base.name().clone(), snapshot_id });
     }
-    for snapshot in foreign {
+    let mut relocations = Vec::new();
+    for snapshot in foreign.into_iter().rev() {
         if removes_data(newer, snapshot).await? {
             let snapshot_id = snapshot.snapshot_id();
+            if let Some(location) = snapshot.summary().additional_properties.get(RELOCATION) {
+                let bytes = newer.storage().read(location).await?;
+                relocations.push(Relocation::decode(location, &bytes)?);
+                tracing::info!(table = %base.name(), snapshot_id, "the table was compacted meanwhile");
+                continue;
+            }
             return Err(Error::FilesRemoved { table: base.name().clone(), snapshot_id });
         }
         let snapshot_id = snapshot.snapshot_id();
         tracing::warn!(table = %base.name(), snapshot_id, "another writer committed to the table");
     }
-    Ok(())
+    Ok(relocations)
 }
 
 fn check_fence(table: &Table, snapshot: &SnapshotRef, ours: &Writer) -> Result<(), Error> {

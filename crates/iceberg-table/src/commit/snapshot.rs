@@ -10,6 +10,7 @@ use iceberg::spec::{
 };
 use uuid::Uuid;
 
+use super::expiry::Expiry;
 use super::manifests::Entry;
 use super::removal::Removal;
 use super::{RowDelta, manifests};
@@ -29,6 +30,8 @@ pub(crate) struct PendingSnapshot {
     pub(crate) vectors: Vec<NewFile>,
     /// What those replace.
     pub(crate) replaced: Removal,
+    /// The snapshots that expire with the last attempt.
+    pub(crate) expiry: Expiry,
     /// Files that are of no use if the last attempt fails.
     pub(crate) of_attempt: Vec<String>,
 }
@@ -47,6 +50,7 @@ impl PendingSnapshot {
             manifests: None,
             vectors: Vec::new(),
             replaced: Removal::default(),
+            expiry: Expiry::default(),
             of_attempt: Vec::new(),
         }
     }
@@ -61,6 +65,12 @@ impl PendingSnapshot {
         let mut removal = self.delta.removed.clone();
         removal.append(self.replaced.clone());
         removal
+    }
+
+    /// Removes what the last attempt wrote: the version that would refer to it was not made.
+    pub(crate) async fn give_up(&mut self, table: &Table) {
+        let of_attempt = std::mem::take(&mut self.of_attempt);
+        super::remove_useless(table, &of_attempt).await;
     }
 
     /// Has the manifests written anew, because they were made for other vectors.

@@ -216,7 +216,7 @@ fn a_table_that_was_rolled_back_past_the_job_is_refused() {
         .clone()
         .into_builder(Some(table.metadata_location().to_owned()))
         .set_ref("main", reference)
-        .and_then(iceberg::spec::TableMetadataBuilder::build);
+        .and_then(TableMetadataBuilder::build);
     block_on(lake.catalog.publish(&table, built.unwrap())).unwrap();
     let error = progress::of_job(&lake.table(), "job").unwrap_err().to_string();
     insta::assert_snapshot!(error, @"table db.users was rolled back to before the first commit of job 'job'; to start the job from the beginning, remove the table property 'shardlake.progress.job'");
@@ -335,7 +335,7 @@ fn publish_snapshot(lake: &Lake, table: &Table, snapshot: iceberg::spec::Snapsho
         .clone()
         .into_builder(Some(table.metadata_location().to_owned()))
         .set_branch_snapshot(snapshot, "main")
-        .and_then(iceberg::spec::TableMetadataBuilder::build);
+        .and_then(TableMetadataBuilder::build);
     block_on(lake.catalog.publish(table, built.unwrap())).unwrap();
 }
 

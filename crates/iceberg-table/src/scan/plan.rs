@@ -46,6 +46,15 @@ pub(crate) struct ListedFile {
 }
 
 impl ListedFile {
+    /// A file that a manifest lists.
+    pub(crate) fn of(manifest: &ManifestFile, entry: &ManifestEntryRef) -> Self {
+        Self {
+            sequence_number: entry.sequence_number().unwrap_or(manifest.sequence_number),
+            spec_id: manifest.partition_spec_id,
+            entry: ManifestEntryRef::clone(entry),
+        }
+    }
+
     /// What the manifest says about it.
     pub(crate) fn file(&self) -> &DataFile {
         self.entry.data_file()
@@ -94,11 +103,7 @@ pub(crate) async fn plan(
     let unpartitioned = unpartitioned_specs(table);
     for (manifest, entries) in load_manifests(table, &snapshot, wanted).await? {
         for entry in entries.iter().filter(|entry| entry.is_alive()) {
-            let listed = ListedFile {
-                sequence_number: entry.sequence_number().unwrap_or(manifest.sequence_number),
-                spec_id: manifest.partition_spec_id,
-                entry: ManifestEntryRef::clone(entry),
-            };
+            let listed = ListedFile::of(&manifest, entry);
             match entry.content_type() {
                 DataContentType::Data => data_files.push(listed),
                 DataContentType::PositionDeletes => deletes.add_position(listed)?,
@@ -359,7 +364,7 @@ pub(crate) fn unsupported_deletes(listed: &ListedFile) -> Error {
 }
 
 /// The one data file that a delete file is about, if the manifest tells.
-fn referenced_file(file: &DataFile) -> Option<String> {
+pub(crate) fn referenced_file(file: &DataFile) -> Option<String> {
     if let Some(path) = file.referenced_data_file() {
         return Some(path);
     }
@@ -385,4 +390,15 @@ fn may_name(file: &DataFile, path: &str) -> bool {
     let upper = text(file.upper_bounds().get(&DELETE_FILE_PATH_ID));
     lower.is_none_or(|lower| lower.as_str() <= path)
         && upper.is_none_or(|upper| upper.as_str() >= path)
+}
+
+/// Whether a position delete file or deletion vector may name one of these data files.
+pub(crate) fn may_name_any<'a>(
+    file: &DataFile,
+    mut paths: impl Iterator<Item = &'a Arc<str>>,
+) -> bool {
+    match referenced_file(file) {
+        Some(referenced) => paths.any(|path| **path == *referenced),
+        None => paths.any(|path| may_name(file, path)),
+    }
 }

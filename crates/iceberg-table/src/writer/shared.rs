@@ -9,6 +9,7 @@ use super::data::FileFormat;
 use super::mode::{DeleteForm, DeleteMode};
 use super::{FileRegistry, KeyHasher};
 use crate::index::Location;
+use crate::maintenance::Relocations;
 use crate::{Error, KeyIndex, Table, index, schema};
 
 /// How delta writers work.
@@ -91,6 +92,12 @@ impl WriterShared {
     #[must_use]
     pub const fn index(&self) -> &Arc<KeyIndex> {
         &self.index
+    }
+
+    /// Where rows are that were moved by rewrites: to be shared with the committer.
+    #[must_use]
+    pub fn relocations(&self) -> Arc<Relocations> {
+        Arc::clone(self.files.relocations())
     }
 
     /// Deletes from now on as `table` in its present state has them, for example after its format
