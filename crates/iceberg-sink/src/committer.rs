@@ -55,6 +55,10 @@ impl IcebergCommitter {
         if let Some(rewritten) = maintenance.take_finished() {
             self.commit_rewrite(rewritten)?;
         }
+        let foreign = self.committer.take_foreign();
+        if !foreign.is_empty() {
+            self.shared.absorb(self.committer.table(), &foreign).map_err(from_lake)?;
+        }
         let expired = self.committer.take_expired();
         maintenance.note(self.committer.table(), expired);
         self.maintenance = Some(maintenance);

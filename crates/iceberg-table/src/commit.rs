@@ -22,6 +22,7 @@ pub(crate) use expiry::{Expiry, Retention};
 use iceberg::spec::{MAIN_BRANCH, ManifestFile, TableMetadataBuilder};
 use manifests::Manifests;
 pub use progress::{EpochProgress, JobProgress, Writer};
+pub use rebase::ForeignFiles;
 pub use removal::Removal;
 pub(crate) use rewrite::RELOCATION;
 use snapshot::PendingSnapshot;
@@ -61,6 +62,7 @@ pub struct Committer {
     known: KnownDeletes,
     expired: ExpiredSnapshots,
     relocations: Arc<Relocations>,
+    foreign: ForeignFiles,
 }
 
 impl fmt::Debug for Committer {
@@ -101,6 +103,7 @@ impl Committer {
                 known: KnownDeletes::default(),
                 expired: ExpiredSnapshots::default(),
                 relocations: Arc::default(),
+                foreign: ForeignFiles::default(),
             };
             let mut pending = PendingSnapshot::new(RowDelta::default());
             match committer.try_publish(&mut pending).await {
@@ -131,6 +134,7 @@ impl Committer {
             known: KnownDeletes::default(),
             expired: ExpiredSnapshots::default(),
             relocations: Arc::default(),
+            foreign: ForeignFiles::default(),
         })
     }
 
@@ -187,6 +191,12 @@ impl Committer {
     /// [`crate::WriterShared::relocations`].
     pub fn follow(&mut self, relocations: Arc<Relocations>) {
         self.relocations = relocations;
+    }
+
+    /// The data files that other writers have added while this run was committing, to be handed to
+    /// [`crate::WriterShared::absorb`].
+    pub fn take_foreign(&mut self) -> ForeignFiles {
+        std::mem::take(&mut self.foreign)
     }
 
     /// Lets expire what `retention` gives up, without a snapshot of its own.
@@ -272,11 +282,14 @@ impl Committer {
     /// it: then it was committed, and only the answer was lost.
     async fn rebase(&mut self, pending: &PendingSnapshot) -> Result<bool, Error> {
         let newer = self.catalog.load(self.table.name()).await?;
-        for relocation in rebase::check(&self.table, &newer, &self.writer).await? {
+        let foreign = rebase::check(&self.table, &newer, &self.writer).await?;
+        for relocation in foreign.relocations {
             self.relocations.add(&Arc::new(relocation));
         }
+        self.foreign.0.extend(foreign.files);
         let merges_all = self.manifests.merges_all;
-        self.manifests = Manifests { merges_all, ..Manifests::load(&newer).await? };
+        self.manifests = Manifests::load(&newer).await?;
+        self.manifests.merges_all = merges_all;
         self.table = newer;
         let is_committed = self.table.metadata().snapshot_by_id(pending.snapshot_id).is_some();
         if let (true, Some(progress)) = (is_committed, &pending.delta.progress) {

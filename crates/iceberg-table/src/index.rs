@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-pub(crate) use rebuild::{read_deletes, rebuild};
+pub(crate) use rebuild::{absorb, read_deletes, rebuild};
 pub(crate) use shard::Location;
 use shard::{Shard, ShardKey};
 use spill::{Spill, SpilledShard};
@@ -196,6 +196,25 @@ impl KeyIndex {
                     shard.change(key.in_shard(), Some(other))?;
                 }
                 superseded.push(other.min(location));
+            }
+            Ok(())
+        })?;
+        self.keep_budget()
+    }
+
+    /// Adds rows of `file` that another writer committed. A row whose key is there already is pushed to
+    /// `superseded`, and the key stays where it is.
+    pub(crate) fn add_foreign(
+        &self,
+        file: u32,
+        rows: &[(KeyHash, u32)],
+        superseded: &mut Vec<Location>,
+    ) -> Result<(), Error> {
+        self.for_each_by_shard(rows, |shard, _, (key, row)| {
+            let location = Location { file, row: *row };
+            if let Some(ours) = shard.change(key.in_shard(), Some(location))? {
+                shard.change(key.in_shard(), Some(ours))?;
+                superseded.push(location);
             }
             Ok(())
         })?;

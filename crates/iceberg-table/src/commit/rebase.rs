@@ -5,19 +5,36 @@ use iceberg::spec::{ManifestContentType, ManifestStatus, Operation, SnapshotRef}
 use super::progress::{Writer, ancestors, writer_of};
 use super::rewrite::RELOCATION;
 use crate::maintenance::Relocation;
+use crate::writer::NewFile;
 use crate::{Error, Table};
 
-/// Checks the snapshots that `newer` has beyond `base`. Returns, oldest first, where the rows of files are now
-/// that a compaction of ours has rewritten.
+/// Data files that other writers added.
+#[derive(Clone, Debug, Default)]
+pub struct ForeignFiles(pub(crate) Vec<NewFile>);
+
+impl ForeignFiles {
+    /// True if there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What other writers did.
+#[derive(Default)]
+pub(crate) struct Foreign {
+    /// Where the rows of files are now that a compaction of ours has rewritten, oldest first.
+    pub(crate) relocations: Vec<Relocation>,
+    /// The files of rows that are new.
+    pub(crate) files: Vec<NewFile>,
+}
+
+/// Checks the snapshots that `newer` has beyond `base`, and says what they did.
 ///
 /// # Errors
 /// [`Error::Fenced`] if a newer run of the same job is among them; [`Error::FilesRemoved`] if one removed data
 /// files and does not say where their rows are, or if it cannot be told.
-pub(crate) async fn check(
-    base: &Table,
-    newer: &Table,
-    writer: &Writer,
-) -> Result<Vec<Relocation>, Error> {
+pub(crate) async fn check(base: &Table, newer: &Table, writer: &Writer) -> Result<Foreign, Error> {
     if base.metadata().uuid() != newer.metadata().uuid() {
         return Err(Error::Invalid(format!(
             "table {} was dropped and made anew while job '{}' was writing to it; restart the job",
@@ -42,22 +59,45 @@ pub(crate) async fn check(
         let snapshot_id = newer.metadata().current_snapshot_id().unwrap_or(-1);
         return Err(Error::FilesRemoved { table: base.name().clone(), snapshot_id });
     }
-    let mut relocations = Vec::new();
+    let mut found = Foreign::default();
     for snapshot in foreign.into_iter().rev() {
+        // One of this run, whose answer was lost.
+        let is_ours = writer_of(snapshot).is_some_and(|other| other == *writer);
         if removes_data(newer, snapshot).await? {
             let snapshot_id = snapshot.snapshot_id();
             if let Some(location) = snapshot.summary().additional_properties.get(RELOCATION) {
                 let bytes = newer.storage().read(location).await?;
-                relocations.push(Relocation::decode(location, &bytes)?);
+                found.relocations.push(Relocation::decode(location, &bytes)?);
                 tracing::info!(table = %base.name(), snapshot_id, "the table was compacted meanwhile");
                 continue;
             }
             return Err(Error::FilesRemoved { table: base.name().clone(), snapshot_id });
         }
         let snapshot_id = snapshot.snapshot_id();
-        tracing::warn!(table = %base.name(), snapshot_id, "another writer committed to the table");
+        if !is_ours {
+            tracing::warn!(table = %base.name(), snapshot_id, "another writer committed to the table");
+            found.files.extend(added_files(newer, snapshot).await?);
+        }
     }
-    Ok(relocations)
+    Ok(found)
+}
+
+/// The data files that a snapshot added.
+async fn added_files(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<NewFile>, Error> {
+    let mut files = Vec::new();
+    for manifest in table.manifests(snapshot).await? {
+        let is_of_snapshot = manifest.added_snapshot_id == snapshot.snapshot_id();
+        if manifest.content != ManifestContentType::Data || !is_of_snapshot {
+            continue;
+        }
+        for entry in table.load_manifest(&manifest).await?.entries() {
+            if entry.status() == ManifestStatus::Added {
+                let spec_id = manifest.partition_spec_id;
+                files.push(NewFile { spec_id, file: entry.data_file().clone() });
+            }
+        }
+    }
+    Ok(files)
 }
 
 fn check_fence(table: &Table, snapshot: &SnapshotRef, ours: &Writer) -> Result<(), Error> {

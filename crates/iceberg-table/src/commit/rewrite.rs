@@ -198,6 +198,8 @@ fn move_rows(
     Ok(())
 }
 
+type RowsByFile = BTreeMap<Arc<str>, RoaringBitmap>;
+
 /// Adds deletes of rows to what is committed, in the form that the table's format version has for them.
 fn add_deletes(
     table: &Table,
@@ -210,7 +212,7 @@ fn add_deletes(
         files.row_deletes.extend(deletes);
         return Ok(());
     }
-    let mut by_partition: Vec<(Arc<Partition>, BTreeMap<Arc<str>, RoaringBitmap>)> = Vec::new();
+    let mut by_partition: Vec<(Arc<Partition>, RowsByFile)> = Vec::new();
     for RowDeletes { location, partition, rows } in deletes {
         let place = by_partition.iter().position(|(known, _)| *known == partition);
         let place = place.unwrap_or_else(|| {

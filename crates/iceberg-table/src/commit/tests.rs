@@ -246,7 +246,7 @@ fn upgrade(lake: &Lake) {
         .clone()
         .into_builder(Some(table.metadata_location().to_owned()))
         .upgrade_format_version(iceberg::spec::FormatVersion::V3)
-        .and_then(iceberg::spec::TableMetadataBuilder::build);
+        .and_then(TableMetadataBuilder::build);
     block_on(lake.catalog.publish(&table, built.unwrap())).unwrap();
 }
 

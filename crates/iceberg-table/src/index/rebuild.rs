@@ -21,7 +21,7 @@ use parquet::schema::types::SchemaDescriptor;
 use super::{KeyHash, KeyIndex, Location};
 use crate::scan::deletion_vector;
 use crate::writer::partition::Partition;
-use crate::writer::{FileRegistry, KeyHasher, RegisteredFile, position_delete};
+use crate::writer::{FileRegistry, KeyHasher, NewFile, RegisteredFile, position_delete};
 use crate::{Error, FileReader, Storage, Table, schema};
 
 /// Rows read at a time.
@@ -130,6 +130,25 @@ pub(crate) async fn rebuild(
     if !superseded.is_empty() {
         let count = superseded.len();
         tracing::warn!(table = %table.name(), count, "rows of other writers had existing keys");
+    }
+    Ok(superseded)
+}
+
+/// Takes the keys of data files that another writer committed into `index`, and numbers the files. Returns
+/// rows whose key was there already.
+pub(crate) fn absorb(
+    table: &Table,
+    key: &KeyHasher,
+    index: &KeyIndex,
+    (files, foreign): (&FileRegistry, &[NewFile]),
+) -> Result<Vec<Location>, Error> {
+    let reader = KeyReader::new(table, key);
+    let mut superseded = Vec::new();
+    for NewFile { spec_id, file } in foreign {
+        let partition = Partition { spec_id: *spec_id, values: file.partition().clone() };
+        let partition = Arc::new(partition);
+        let number = files.add(RegisteredFile { location: file.file_path().into(), partition })?;
+        reader.read(file, &[], &mut |rows| index.add_foreign(number, rows, &mut superseded))?;
     }
     Ok(superseded)
 }

@@ -56,7 +56,8 @@ pub async fn compact(
         let mut ignored = RewriteStatistics::default();
         commit(&mut committer, merged, &mut ignored).await?;
     }
-    remove_expired(committer.table(), &committer.take_expired()).await?;
+    let expired = committer.take_expired();
+    remove_expired(committer.table(), &expired).await?;
     Ok(statistics)
 }
 

@@ -4,8 +4,8 @@ use futures::executor::block_on;
 use iceberg::spec::{SnapshotReference, SnapshotRetention, TableMetadataBuilder};
 
 use super::*;
-use crate::DeltaWriterOptions;
 use crate::testing::{Lake, Run};
+use crate::{DeltaWriter, DeltaWriterOptions, WriterShared};
 
 mod interleavings;
 
@@ -128,7 +128,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-fn plan(table: &crate::Table, scope: Scope) -> Option<CompactionPlan> {
+fn plan(table: &Table, scope: Scope) -> Option<CompactionPlan> {
     let options = CompactionOptions { scope, min_input_files: 3, ..Default::default() };
     runtime().block_on(plan_compaction(table, &options)).unwrap()
 }
@@ -253,4 +253,28 @@ fn orphans_are_what_nothing_refers_to_and_young_files_are_never_orphans() {
     assert_eq!(find(now + day), []);
     assert!(referenced(&lake).is_subset(&stored(&lake)));
     assert_eq!(lake.rows().len(), 20);
+}
+
+#[test]
+fn rows_of_another_writer_are_known_at_once_and_ours_win() {
+    let lake = Lake::new();
+    let mut ours = run(&lake);
+    ours.epoch(1, "+I 1 | a\n+I 2 | b");
+    // As a writer without an index: it adds rows only.
+    let mut other = lake.claim("other");
+    let shared = block_on(WriterShared::load(other.table(), DeltaWriterOptions::default()));
+    let mut writer = DeltaWriter::new(shared.unwrap(), 0);
+    let rows = "+I 2 | theirs\n+I 3 | theirs\n+I 4 | theirs";
+    writer.write(1, crate::testing::changelog(rows)).unwrap();
+    let mut files = writer.close_epoch(1).unwrap();
+    files.deletes.clear();
+    let delta = crate::commit::RowDelta { files, ..Default::default() };
+    block_on(other.commit(delta)).unwrap();
+
+    ours.epoch(2, "+U 1 | c");
+    let foreign = ours.committer.take_foreign();
+    let known = ours.writer.shared().absorb(ours.committer.table(), &foreign).unwrap();
+    assert_eq!(known, 1, "the row with key 2");
+    ours.epoch(3, "-D 3 | x\n+U 4 | ours");
+    assert_eq!(lake.rows(), ["1 | c", "2 | b", "4 | ours"]);
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::data::FileFormat;
 use super::mode::{DeleteForm, DeleteMode};
 use super::{FileRegistry, KeyHasher};
+use crate::commit::ForeignFiles;
 use crate::index::Location;
 use crate::maintenance::Relocations;
 use crate::{Error, KeyIndex, Table, index, schema};
@@ -92,6 +93,25 @@ impl WriterShared {
     #[must_use]
     pub const fn index(&self) -> &Arc<KeyIndex> {
         &self.index
+    }
+
+    /// Takes the rows into the key index that other writers have added to `table`. Rows with a key that is
+    /// there already are deleted with the next epoch: those of the job stay. Returns how many they are.
+    ///
+    /// # Errors
+    /// What reading the files reports.
+    pub fn absorb(&self, table: &Table, foreign: &ForeignFiles) -> Result<usize, Error> {
+        let Some(key) = self.key.as_ref().filter(|_| !self.form.lock().by_key) else {
+            return Ok(0);
+        };
+        let files = (&self.files, foreign.0.as_slice());
+        let mut superseded = index::absorb(table, key, &self.index, files)?;
+        let count = superseded.len();
+        if count > 0 {
+            tracing::warn!(table = %table.name(), count, "rows of another writer had existing keys");
+        }
+        self.superseded.lock().append(&mut superseded);
+        Ok(count)
     }
 
     /// Where rows are that were moved by rewrites: to be shared with the committer.
