@@ -14,7 +14,7 @@ use crate::cursor::Cursor;
 use crate::error::{Error, Problem, Result};
 use crate::event::inflate_exactly;
 use crate::value::address::Address;
-use crate::value::decimal::Packing;
+use crate::value::decimal::{self, Packing};
 use crate::value::temporal::{
     Moment, read_binary_time, read_fine_time, read_fine_timestamp, read_old_time, read_time2,
     read_timestamp2,
@@ -45,6 +45,12 @@ enum Shortcut {
     Prefixed(u8),
     Counted,
     Decimal(Packing),
+    /// DECIMAL as text, with this many digits behind the point and less than this number without its point.
+    Digits(u8, i128),
+    /// DATETIME of the binary protocol to a TIMESTAMP that holds all its digits.
+    BinaryDateTime,
+    /// TIMESTAMP of the binary protocol to a TIMESTAMP_LTZ that holds all its digits.
+    BinaryInstant,
     /// DATETIME to a TIMESTAMP that holds all its digits.
     DateTime(u8),
     /// TIMESTAMP to a TIMESTAMP_LTZ that holds all its digits.
@@ -181,6 +187,20 @@ fn find_shortcut(wire: Wire, source: &SourceType, declared: &LogicalType) -> Sho
         {
             Shortcut::Decimal(packing)
         }
+        (Wire::Counted, SourceType::Decimal { .. }, L::Decimal { precision, scale }) => {
+            decimal::power(*precision)
+                .map_or(Shortcut::None, |limit| Shortcut::Digits(*scale, limit))
+        }
+        (Wire::BinaryMoment, SourceType::DateTime { fraction }, L::Timestamp(precision))
+            if (*fraction..=6).contains(precision) =>
+        {
+            Shortcut::BinaryDateTime
+        }
+        (Wire::BinaryMoment, SourceType::Timestamp { fraction }, L::TimestampLtz(precision))
+            if (*fraction..=6).contains(precision) =>
+        {
+            Shortcut::BinaryInstant
+        }
         (Wire::DateTime2(fraction), _, L::Timestamp(precision))
             if (fraction..=6).contains(precision) =>
         {
@@ -229,6 +249,25 @@ impl ColumnPlan {
             (Shortcut::Decimal(packing), Values::I128(values)) => {
                 let packed = cursor.take(usize::from(packing.bytes)).ok_or(Problem::Short)?;
                 values.push(packing.unscaled(packed).ok_or(Problem::Malformed)?);
+            }
+            (Shortcut::Digits(scale, limit), Values::I128(values)) => {
+                let text = cursor.lenenc_bytes().ok_or(Problem::Short)?;
+                let number = decimal::parse(text, scale).ok_or(Problem::OutOfRange)?;
+                if number.unsigned_abs() >= limit.unsigned_abs() {
+                    return Err(Problem::OutOfRange);
+                }
+                values.push(number);
+            }
+            (Shortcut::BinaryDateTime | Shortcut::BinaryInstant, Values::I64(values)) => {
+                let moment = Moment::read_binary(cursor).ok_or(Problem::Short)?;
+                let Some(seconds) = moment.seconds() else {
+                    let zero = match self.shortcut {
+                        Shortcut::BinaryDateTime => Value::Moment(moment),
+                        _ => Value::Instant(0, 0),
+                    };
+                    return convert::push(zero, self, column);
+                };
+                values.push(seconds * 1_000_000 + i64::from(moment.micros));
             }
             (Shortcut::DateTime(fraction), Values::I64(values)) => {
                 let moment = Moment::read_datetime2(cursor, fraction).ok_or(Problem::Short)?;

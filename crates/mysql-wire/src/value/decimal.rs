@@ -184,6 +184,12 @@ pub(crate) fn parse(text: &[u8], scale: u8) -> Option<i128> {
     if int.is_empty() && frac.is_empty() {
         return None;
     }
+    // The usual case: as many digits behind the point as are wanted, and all fit into 64 bits.
+    if frac.len() == usize::from(scale) && int.len() + frac.len() <= 18 {
+        let number = small_digits(frac, small_digits(int, 0)?)?;
+        let number = i128::from(number);
+        return Some(if negative { -number } else { number });
+    }
     let padded = frac.iter().copied().chain(std::iter::repeat(b'0')).take(usize::from(scale));
     let digits = int.iter().copied().chain(padded);
     // The usual case needs no wide arithmetic: 18 digits fit into 64 bits.
@@ -205,6 +211,20 @@ pub(crate) fn parse(text: &[u8], scale: u8) -> Option<i128> {
         number = number.checked_add(1)?;
     }
     Some(if negative { -number } else { number })
+}
+
+/// Appends digits to a number; 18 at most in all.
+#[inline]
+fn small_digits(digits: &[u8], start: u64) -> Option<u64> {
+    let mut number = start;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+    }
+    Some(number)
 }
 
 /// At most 18 digits as a number.

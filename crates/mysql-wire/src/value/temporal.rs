@@ -90,22 +90,32 @@ impl Moment {
     }
 
     /// A date, or date and time, of the binary protocol.
+    #[inline]
     pub(crate) fn read_binary(cursor: &mut Cursor<'_>) -> Option<Self> {
         let len = usize::from(cursor.u8()?);
-        let mut fields = Cursor::new(cursor.take(len)?);
+        let bytes = cursor.take(len)?;
+        let small = |[low, high, month, day, hour, minute, second]: [u8; 7], micros| Self {
+            year: u16::from_le_bytes([low, high]),
+            month,
+            day,
+            hour,
+            minute,
+            second,
+            micros,
+        };
+        // With a time of day, which is the usual case.
+        if let Some((fields, rest)) = bytes.split_first_chunk::<7>() {
+            return match rest.first_chunk::<4>() {
+                Some(micros) => Some(small(*fields, u32::from_le_bytes(*micros))),
+                None => Some(small(*fields, 0)),
+            };
+        }
+        let mut fields = Cursor::new(bytes);
         let mut moment = Self::default();
         if len >= 4 {
             moment.year = fields.u16()?;
             moment.month = fields.u8()?;
             moment.day = fields.u8()?;
-        }
-        if len >= 7 {
-            moment.hour = fields.u8()?;
-            moment.minute = fields.u8()?;
-            moment.second = fields.u8()?;
-        }
-        if len >= 11 {
-            moment.micros = fields.u32()?;
         }
         Some(moment)
     }
