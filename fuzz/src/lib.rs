@@ -64,7 +64,7 @@ pub fn events(data: &[u8]) {
 
 fn look(event: &Event<'_>, plans: &mut PlanCache<Planned>, depth: u32) {
     match &event.body {
-        EventBody::TableMap(map) => drop(plans.observe(map, |map| plan(map))),
+        EventBody::TableMap(map) => drop(plans.observe(map, plan)),
         EventBody::Rows(rows) => {
             if let Lookup::Wanted(planned) = plans.get(rows.table_id) {
                 append(planned, rows);

@@ -13,7 +13,7 @@ fn refused(started: Result<Job, Error>) -> String {
     error.report()
 }
 
-fn failure(job: &mut Job) -> String {
+pub(crate) fn failure(job: &mut Job) -> String {
     loop {
         match job.step() {
             Step::Failed(error) => {

@@ -131,7 +131,7 @@ pub(crate) fn check_equal(server: &MysqlServer, job: &mut Job, marker: u64) {
     assert!(extra.is_empty(), "the server does not have {extra:?}");
 }
 
-fn check(options: ServerOptions) {
+pub(crate) fn check(options: ServerOptions) {
     let server = or_skip!(MysqlServer::start(options.with_sync_binlog(1)));
     fill(&server);
     let load = Load::start(&server);

@@ -13,6 +13,8 @@ mod hostile;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod mariadb;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod restart;

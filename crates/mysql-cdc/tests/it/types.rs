@@ -1,7 +1,7 @@
 //! All ordinary types: what the snapshot phase reads, what the binlog tells and what the server says is the same.
 
 use shardlake_change::LogicalType;
-use shardlake_testkit::{MysqlServer, ServerOptions, or_skip};
+use shardlake_testkit::{Flavor, MysqlServer, ServerOptions, or_skip};
 
 use crate::reading::{Definition, Job};
 
@@ -203,6 +203,78 @@ fn columns_named_in_the_binlog_may_change_in_quick_succession() {
     let options = ServerOptions::default().with_flag("--binlog-row-metadata=FULL");
     let server = or_skip!(MysqlServer::start(options));
     alter_while_reading(&server, false);
+}
+
+#[test]
+fn dates_that_do_not_exist_follow_the_option_and_are_counted() {
+    let server = or_skip!(MysqlServer::start(ServerOptions::default().with_flag("--sql-mode=")));
+    server
+        .execute(
+            "CREATE DATABASE types; CREATE TABLE types.d (id INT PRIMARY KEY, a DATE, b DATETIME, c \
+             TIMESTAMP NULL, d DATE); \
+             INSERT INTO types.d VALUES (1, '0000-00-00', '2024-00-15', '0000-00-00', '2024-13-45')",
+        )
+        .unwrap();
+    let definition = |behaviour: &str| {
+        Definition::new(&server, "types", "d")
+            .column("id", LogicalType::Int)
+            .column("a", LogicalType::Date)
+            .column("b", LogicalType::Timestamp(0))
+            .column("c", LogicalType::TimestampLtz(0))
+            .column("d", LogicalType::String)
+            .option("jdbc.properties.zeroDateTimeBehavior", behaviour)
+    };
+    let replaced = |job: &Job| job.split_status().iter().map(|s| s.errors_skipped).sum::<u64>();
+    let rounded = "0001-01-01 | 2024-01-15T00:00:00 | 0001-01-01T00:00:00Z | 0000-00-00";
+    for (behaviour, row) in
+        [("CONVERT_TO_NULL", "NULL | NULL | NULL | 0000-00-00"), ("ROUND", rounded)]
+    {
+        server.execute("DELETE FROM types.d WHERE id = 2").unwrap();
+        let mut job = definition(behaviour).read(None).unwrap();
+        job.until_streaming();
+        assert_eq!(job.text(), format!("1 | {row}\n"));
+        server.execute("INSERT INTO types.d SELECT 2, a, b, c, d FROM types.d").unwrap();
+        job.until(|job| job.rows.len() == 2);
+        assert_eq!(job.text(), format!("1 | {row}\n2 | {row}\n"));
+        assert_eq!(replaced(&job), 6, "{behaviour}");
+    }
+    let mut job = definition("EXCEPTION").read(None).unwrap();
+    let error = crate::errors::failure(&mut job);
+    assert!(error.contains("zero or impossible date") && error.contains("`a`"), "{error}");
+}
+
+#[test]
+fn partial_updates_of_json_arrive_whole() {
+    let options = ServerOptions::default()
+        .with_flavor(Flavor::Mysql)
+        .with_flag("--binlog-row-value-options=PARTIAL_JSON")
+        .with_flag("--binlog-transaction-compression=ON");
+    let server = or_skip!(MysqlServer::start(options));
+    server
+        .execute(
+            "CREATE DATABASE types; CREATE TABLE types.j (id INT PRIMARY KEY, doc JSON, g POINT); \
+             INSERT INTO types.j VALUES (1, JSON_OBJECT('a', REPEAT('x', 2000), 'n', 1), NULL), \
+             (2, '[]', ST_GeomFromText('POINT(1 2)'))",
+        )
+        .unwrap();
+    let mut job = Definition::new(&server, "types", "j")
+        .column("id", LogicalType::Int)
+        .column("doc", LogicalType::String)
+        .column("g", LogicalType::String)
+        .read(None)
+        .unwrap();
+    job.until_streaming();
+    server
+        .execute(
+            "UPDATE types.j SET doc = JSON_SET(doc, '$.n', 2.5), g = ST_GeomFromText('POINT(3 4)') \
+             WHERE id = 1; UPDATE types.j SET doc = JSON_ARRAY_APPEND(doc, '$', 'new') WHERE id = 2",
+        )
+        .unwrap();
+    let expected = server.query("SELECT doc FROM types.j ORDER BY id").unwrap();
+    job.until(|job| job.changes == 6);
+    let rows: Vec<&Vec<String>> = job.rows.values().collect();
+    assert_eq!((&rows[0][1], &rows[1][1]), (&expected[0][0], &expected[1][0]));
+    assert_eq!(rows[0][2], r#"{"coordinates":[3,4],"type":"Point","srid":0}"#);
 }
 
 #[test]
