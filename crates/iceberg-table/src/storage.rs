@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-pub(crate) use disk::{create_dirs, local_path, sync_dir, write_durably};
+pub(crate) use disk::{create_dirs, local_path, publish, sync_dir, write_durably};
 pub use file_reader::FileReader;
 pub use file_writer::FileWriter;
 use iceberg::io::{FileIO, FileIOBuilder};
@@ -240,6 +240,17 @@ impl Storage {
         match self.place(prefix)? {
             Place::Disk(path) => disk::list(&path, prefix),
             Place::Object(place) => place.list().await,
+        }
+    }
+
+    /// Whether there is any file below a folder. Object stores may show folders that have become empty.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] names the folder.
+    pub async fn has_files(&self, folder: &str) -> Result<bool, Error> {
+        match self.place(folder)? {
+            Place::Disk(path) => Ok(!disk::list(&path, folder)?.is_empty()),
+            Place::Object(place) => place.has_any().await,
         }
     }
 

@@ -1,7 +1,7 @@
 //! A private PostgreSQL for one test: its own data folder, its own port, gone when dropped.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -89,7 +89,8 @@ impl PostgresServer {
     fn wait(&mut self) -> Result<(), Error> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline && !self.process.has_ended() {
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            let log = fs::read_to_string(log(&self.folder)).unwrap_or_default();
+            if log.contains("ready to accept connections") {
                 return Ok(());
             }
             thread::park_timeout(Duration::from_millis(50));

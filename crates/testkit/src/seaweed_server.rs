@@ -17,6 +17,19 @@ use crate::{Error, workspace_root};
 const KEY_ID: &str = "admin";
 const SECRET: &str = "sesame123";
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The role whose credentials the catalog hands out.
+const ROLE: &str = "arn:aws:iam::role/LakeRole";
+const ROLES: &str = r#"{
+  "sts": {"tokenDuration": "1h", "maxSessionLength": "12h", "issuer": "seaweedfs-sts",
+          "signingKey": "dGVzdC1zaWduaW5nLWtleS0zMi1jaGFyYWN0ZXJzLWxvbmc="},
+  "policy": {"defaultEffect": "Deny", "storeType": "memory"},
+  "policies": [{"name": "LakePolicy", "document": {"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Action": ["s3:*", "s3tables:*"], "Resource": ["*"]}]}}],
+  "roles": [{"roleName": "LakeRole", "roleArn": "arn:aws:iam::role/LakeRole",
+    "attachedPolicies": ["LakePolicy"], "trustPolicy": {"Version": "2012-10-17", "Statement": [
+      {"Effect": "Allow", "Principal": {"Federated": "iceberg-catalog"},
+       "Action": ["sts:AssumeRoleWithCredentials"]}]}}]
+}"#;
 /// Its parts also listen this far above their ports.
 const GRPC_OFFSET: u16 = 10_000;
 
@@ -35,6 +48,15 @@ pub struct SeaweedServer {
 impl SeaweedServer {
     /// Starts it with an empty store and waits until it answers.
     pub fn start() -> Result<Self, Error> {
+        Self::start_with(None)
+    }
+
+    /// The same, with a REST catalog that hands out credentials of its own with each table.
+    pub fn start_vending() -> Result<Self, Error> {
+        Self::start_with(Some(ROLES))
+    }
+
+    fn start_with(roles: Option<&str>) -> Result<Self, Error> {
         let program = program()?;
         let folder = tempfile::Builder::new()
             .prefix("shardlake-seaweed-")
@@ -63,6 +85,12 @@ impl SeaweedServer {
         words.push(format!("-filer.port={filer_port}"));
         words.push(format!("-s3.port={s3_port}"));
         words.push(format!("-s3.port.iceberg={catalog_port}"));
+        if let Some(roles) = roles {
+            let file = folder.path().join("roles.json");
+            std::fs::write(&file, roles).map_err(Error::io("write the roles"))?;
+            words.push(format!("-s3.iam.config={}", file.display()));
+            words.push(format!("-s3.iceberg.credentialRole={ROLE}"));
+        }
         let process = ServerProcess::start(&words, &folder.path().join("log"))?;
         let mut server =
             Self { process, program, master_port, s3_port, catalog_port, ports, _folder: folder };

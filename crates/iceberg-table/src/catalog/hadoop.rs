@@ -8,7 +8,6 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf, absolute};
 
 use async_trait::async_trait;
@@ -287,15 +286,10 @@ fn link_exclusively(
     temporary: &Path,
     target: &Path,
 ) -> Result<(), Error> {
-    let Err(error) = fs::hard_link(temporary, target) else { return Ok(()) };
-    // On a network disk the answer may be lost although the link was made: then there are two names.
-    if fs::metadata(temporary).is_ok_and(|metadata| metadata.nlink() == 2) {
+    if storage::publish(temporary, target)? {
         return Ok(());
     }
-    if error.kind() == ErrorKind::AlreadyExists {
-        return Err(Error::Conflict { table: name.clone(), version });
-    }
-    Err(Error::io("create", target, error))
+    Err(Error::Conflict { table: name.clone(), version })
 }
 
 /// Writes the hint if it can be written: readers find the newest version without it.

@@ -122,7 +122,13 @@ impl HadoopObjectCatalog {
 #[async_trait]
 impl Catalog for HadoopObjectCatalog {
     async fn list_namespaces(&self) -> Result<Vec<String>, Error> {
-        self.storage.list_folders(&self.warehouse).await
+        let mut namespaces = Vec::new();
+        for name in self.storage.list_folders(&self.warehouse).await? {
+            if self.storage.has_files(&format!("{}/{name}", self.warehouse)).await? {
+                namespaces.push(name);
+            }
+        }
+        Ok(namespaces)
     }
 
     async fn create_namespace(&self, namespace: &str) -> Result<(), Error> {
@@ -131,8 +137,7 @@ impl Catalog for HadoopObjectCatalog {
     }
 
     async fn namespace_exists(&self, namespace: &str) -> Result<bool, Error> {
-        self.namespace_location(namespace)?;
-        Ok(self.list_namespaces().await?.iter().any(|found| found == namespace))
+        self.storage.has_files(&self.namespace_location(namespace)?).await
     }
 
     async fn drop_namespace(&self, namespace: &str) -> Result<(), Error> {

@@ -246,6 +246,10 @@ impl Catalog for RestCatalog {
             Err(Error::NotFound(_)) => return Err(super::no_namespace(namespace)),
             other => other?,
         };
+        // Some servers list what is not there.
+        if found.is_empty() && !self.namespace_exists(namespace).await? {
+            return Err(super::no_namespace(namespace));
+        }
         let mut tables: Vec<TableName> =
             found.into_iter().map(|found| TableName::new(namespace, found.name)).collect();
         tables.sort_unstable();

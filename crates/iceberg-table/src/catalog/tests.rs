@@ -55,7 +55,7 @@ pub(super) async fn live(catalog: &dyn Catalog, renames: bool) {
     assert!(catalog.drop_namespace("db").await.unwrap_err().to_string().contains("not empty"));
     let mut last = name.clone();
     if renames {
-        last = TableName::new("db", "people ü");
+        last = TableName::new("db", "people");
         catalog.rename(&name, &last).await.unwrap();
         assert!(matches!(catalog.load(&name).await, Err(Error::NotFound(_))));
         assert!(matches!(

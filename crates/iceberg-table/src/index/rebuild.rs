@@ -293,13 +293,13 @@ pub(crate) fn read_deletes(storage: &Storage, file: &DataFile) -> Result<Vec<Row
             )));
         }
     }
-    let builder = open(storage, file)?;
+    let (builder, reader) = open(storage, file)?;
     let ids = [position_delete::PATH_ID, position_delete::POSITION_ID];
     let mask =
         ProjectionMask::leaves(builder.parquet_schema(), leaves(builder.parquet_schema(), &ids));
     let mut by_file: Vec<RowsOfFile> = Vec::new();
     for batch in build(builder, mask, file)? {
-        let batch = batch.map_err(|error| Error::corrupt(file.file_path(), error))?;
+        let batch = batch.map_err(|error| reader.explain(error))?;
         let (Some(paths), Some(positions)) =
             (batch.column_by_name("file_path"), batch.column_by_name("pos"))
         else {
@@ -346,7 +346,7 @@ impl KeyReader {
 
     /// Hands over the keys of the rows that are not in `deleted`, which is sorted.
     fn read(&self, file: &DataFile, deleted: &[u32], add: &mut AddKeys<'_>) -> Result<(), Error> {
-        let builder = open(&self.storage, file)?;
+        let (builder, reader) = open(&self.storage, file)?;
         let leaves = leaves(builder.parquet_schema(), &self.ids);
         if leaves.len() != self.ids.len() {
             return Err(Error::corrupt(
@@ -360,7 +360,7 @@ impl KeyReader {
         let mut hashes = Vec::new();
         let mut rows = Vec::new();
         for batch in build(builder, mask, file)? {
-            let batch = batch.map_err(|error| Error::corrupt(file.file_path(), error))?;
+            let batch = batch.map_err(|error| reader.explain(error))?;
             hashes.clear();
             rows.clear();
             self.hasher.hash(&self.conform(&batch, file)?, &mut hashes)?;
@@ -416,12 +416,14 @@ fn leaves(schema: &SchemaDescriptor, ids: &[i32]) -> Vec<usize> {
         .collect()
 }
 
+/// The reader tells what a failure of the builder was, see [`FileReader::explain`].
 fn open(
     storage: &Storage,
     file: &DataFile,
-) -> Result<ParquetRecordBatchReaderBuilder<FileReader>, Error> {
-    ParquetRecordBatchReaderBuilder::try_new(storage.open(file.file_path())?)
-        .map_err(|error| Error::corrupt(file.file_path(), error))
+) -> Result<(ParquetRecordBatchReaderBuilder<FileReader>, FileReader), Error> {
+    let reader = storage.open(file.file_path())?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(reader.clone());
+    Ok((builder.map_err(|error| reader.explain(error))?, reader))
 }
 
 fn build(

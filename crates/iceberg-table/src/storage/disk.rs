@@ -9,6 +9,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::StoredFile;
@@ -148,7 +150,7 @@ pub(super) fn put(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 
 pub(super) fn put_if_absent(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
     let temporary = stage(path, bytes)?;
-    let linked = link(&temporary, path);
+    let linked = publish(&temporary, path);
     remove_quietly(&temporary);
     if linked? {
         path.parent().map_or(Ok(()), sync_dir)?;
@@ -157,8 +159,12 @@ pub(super) fn put_if_absent(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
     Ok(fs::read(path).is_ok_and(|found| found == bytes))
 }
 
-/// Gives a file a second name. False if there is a file of that name.
-fn link(temporary: &Path, path: &Path) -> Result<bool, Error> {
+/// Gives a file its name, in one step and only if nothing has it. False if something has. The temporary name may
+/// stay behind.
+///
+/// # Errors
+/// [`Error::Invalid`] if the file system can do it neither by a hard link nor by an exclusive rename.
+pub(crate) fn publish(temporary: &Path, path: &Path) -> Result<bool, Error> {
     let Err(error) = fs::hard_link(temporary, path) else { return Ok(true) };
     // On a network disk the answer may be lost although the link was made: then there are two names.
     if fs::metadata(temporary).is_ok_and(|metadata| metadata.nlink() == 2) {
@@ -167,7 +173,26 @@ fn link(temporary: &Path, path: &Path) -> Result<bool, Error> {
     if error.kind() == ErrorKind::AlreadyExists {
         return Ok(false);
     }
-    Err(Error::io("create", path, error))
+    match Errno::from_io_error(&error) {
+        // No hard links here, as on exFAT and some network disks.
+        Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
+            rename_exclusively(temporary, path)
+        }
+        _ => Err(Error::io("create", path, error)),
+    }
+}
+
+fn rename_exclusively(temporary: &Path, path: &Path) -> Result<bool, Error> {
+    match renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Err(Error::Invalid(format!(
+            "the file system of {} has neither hard links nor exclusive renames, so two writers could not \
+             tell who was first; use another disk, or a REST or SQL catalog",
+            path.display()
+        ))),
+        Err(error) => Err(Error::io("create", path, error.into())),
+    }
 }
 
 pub(super) fn delete(path: &Path) -> Result<(), Error> {
@@ -225,4 +250,22 @@ pub(super) fn list_folders(folder: &Path) -> Result<Vec<String>, Error> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn an_exclusive_rename_replaces_nothing() {
+        let dir = TempDir::new().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("a"), "one").unwrap();
+        fs::write(at("b"), "two").unwrap();
+        assert!(rename_exclusively(&at("a"), &at("c")).unwrap());
+        assert!(!rename_exclusively(&at("b"), &at("c")).unwrap());
+        assert_eq!(fs::read_to_string(at("c")).unwrap(), "one");
+    }
 }

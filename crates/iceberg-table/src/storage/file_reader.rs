@@ -6,18 +6,18 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures::executor::block_on;
 use parking_lot::Mutex;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::disk;
 use super::objects::ObjectPlace;
-use crate::Error;
+use super::{disk, io_runtime};
+use crate::{Cause, Error};
 
 const BLOCK_BYTES: u64 = 4 * 1024 * 1024;
 const KEPT_BLOCKS: usize = 4;
@@ -27,6 +27,8 @@ const KEPT_BLOCKS: usize = 4;
 pub struct FileReader {
     source: Arc<Source>,
     size_bytes: u64,
+    /// The last failure of storage; Parquet hands on its words only.
+    failure: Arc<Mutex<Option<Error>>>,
 }
 
 #[derive(Debug)]
@@ -40,17 +42,32 @@ impl FileReader {
         let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
         let metadata = file.metadata().map_err(|error| Error::io("look at", path, error))?;
         let source = Arc::new(Source::Disk { file, path: path.to_owned() });
-        Ok(Self { source, size_bytes: metadata.len() })
+        Ok(Self { source, size_bytes: metadata.len(), failure: Arc::default() })
     }
 
     pub(super) fn in_store(place: ObjectPlace) -> Result<Self, Error> {
-        let size_bytes = block_on(place.size())?.ok_or_else(|| Error::Storage {
+        let of_size = place.clone();
+        let size_bytes = io_runtime::wait(async move { of_size.size().await })??;
+        let size_bytes = size_bytes.ok_or_else(|| Error::Storage {
             action: "open",
             path: place.location().into(),
             source: io::Error::from(io::ErrorKind::NotFound).into(),
         })?;
         let source = Arc::new(Source::Store { place, blocks: Mutex::default() });
-        Ok(Self { source, size_bytes })
+        Ok(Self { source, size_bytes, failure: Arc::default() })
+    }
+
+    /// What a failure to make sense of this file really was: of storage, which may pass, or of the file itself.
+    pub(crate) fn explain(&self, error: impl Into<Cause>) -> Error {
+        let of_storage = self.failure.lock().take();
+        of_storage.unwrap_or_else(|| Error::corrupt(self.name(), error))
+    }
+
+    fn name(&self) -> String {
+        match self.source.as_ref() {
+            Source::Disk { path, .. } => path.display().to_string(),
+            Source::Store { place, .. } => place.location().to_owned(),
+        }
     }
 
     /// The size of the file in bytes.
@@ -73,7 +90,7 @@ impl FileReader {
             Source::Store { place, blocks } => {
                 let (first, last) = (start / BLOCK_BYTES, end.saturating_sub(1) / BLOCK_BYTES);
                 if length as u64 >= BLOCK_BYTES {
-                    return block_on(place.read_range(start..end));
+                    return fetch(place, start..end);
                 }
                 let mut found = BytesMut::with_capacity(length);
                 for number in first..=last.max(first) {
@@ -100,7 +117,7 @@ impl FileReader {
         }
         let start = number * BLOCK_BYTES;
         let end = (start + BLOCK_BYTES).min(self.size_bytes);
-        let block = block_on(place.read_range(start..end))?;
+        let block = fetch(place, start..end)?;
         let mut blocks = blocks.lock();
         if blocks.len() == KEPT_BLOCKS {
             blocks.pop_front();
@@ -108,6 +125,11 @@ impl FileReader {
         blocks.push_back((number, block.clone()));
         Ok(block)
     }
+}
+
+fn fetch(place: &ObjectPlace, range: Range<u64>) -> Result<Bytes, Error> {
+    let place = place.clone();
+    io_runtime::wait(async move { place.read_range(range).await })?
 }
 
 impl Length for FileReader {
@@ -124,7 +146,11 @@ impl ChunkReader for FileReader {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        self.read_at(start, length).map_err(|error| ParquetError::External(Box::new(error)))
+        self.read_at(start, length).map_err(|error| {
+            let words = error.to_string();
+            self.failure.lock().replace(error);
+            ParquetError::General(words)
+        })
     }
 }
 
@@ -143,7 +169,11 @@ impl Read for SequentialReader {
         if self.buffer.is_empty() {
             let left = self.file.size_bytes.saturating_sub(self.at);
             let length = usize::try_from(left.min(AHEAD_BYTES)).map_err(io::Error::other)?;
-            self.buffer = self.file.read_at(self.at, length).map_err(io::Error::other)?;
+            self.buffer = self.file.read_at(self.at, length).map_err(|error| {
+                let words = error.to_string();
+                self.file.failure.lock().replace(error);
+                io::Error::other(words)
+            })?;
             self.at += length as u64;
         }
         let count = into.len().min(self.buffer.len());

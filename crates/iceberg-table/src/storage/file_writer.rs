@@ -9,11 +9,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 
 use bytes::{Bytes, BytesMut};
-use futures::executor::block_on;
 use object_store::{Error as StoreError, MultipartUpload, ObjectStoreExt, PutPayload};
-use tokio::sync::oneshot;
 
 use super::objects::ObjectPlace;
 use super::{disk, io_runtime};
@@ -108,7 +107,7 @@ struct Upload {
     pending: BytesMut,
     /// Present from the first full part on.
     multipart: Option<Box<dyn MultipartUpload>>,
-    in_flight: VecDeque<oneshot::Receiver<Result<(), StoreError>>>,
+    in_flight: VecDeque<Receiver<Result<(), StoreError>>>,
 }
 
 impl fmt::Debug for Upload {
@@ -139,15 +138,14 @@ impl Upload {
             Some(multipart) => multipart,
             None => {
                 let (store, path) = (Arc::clone(self.place.store()), self.place.path().clone());
-                let begun = io_runtime::run(async move { store.put_multipart(&path).await });
-                let begun =
-                    block_on(begun)?.map_err(|error| self.place.error("begin to write", error))?;
+                let begun = io_runtime::wait(async move { store.put_multipart(&path).await })?;
+                let begun = begun.map_err(|error| self.place.error("begin to write", error))?;
                 self.multipart.insert(begun)
             }
         };
         let part = PutPayload::from_bytes(self.pending.split().freeze());
         let sending = multipart.put_part(part);
-        let (done, receiver) = oneshot::channel();
+        let (done, receiver) = channel();
         io_runtime::start(async move {
             // Nobody waits any more if the file was given up.
             drop(done.send(sending.await));
@@ -158,12 +156,13 @@ impl Upload {
 
     fn await_part(&mut self) -> Result<(), Error> {
         let Some(part) = self.in_flight.pop_front() else { return Ok(()) };
-        block_on(part).map_err(Error::bug)?.map_err(|error| self.place.error("write", error))
+        part.recv().map_err(Error::bug)?.map_err(|error| self.place.error("write", error))
     }
 
     fn finish(&mut self, size_bytes: u64) -> Result<(), Error> {
         if self.multipart.is_none() {
-            return block_on(self.place.put(Bytes::from(self.pending.split())));
+            let (place, bytes) = (self.place.clone(), Bytes::from(self.pending.split()));
+            return io_runtime::wait(async move { place.put(bytes).await })?;
         }
         if !self.pending.is_empty() {
             self.send_part()?;
@@ -175,7 +174,7 @@ impl Upload {
             return Err(Error::bug("no upload to finish"));
         };
         let place = self.place.clone();
-        block_on(io_runtime::run(async move { complete(&place, multipart, size_bytes).await }))?
+        io_runtime::wait(async move { complete(&place, multipart, size_bytes).await })?
     }
 
     fn abort(&mut self) {

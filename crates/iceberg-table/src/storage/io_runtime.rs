@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::OnceLock;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -34,6 +35,18 @@ pub(crate) async fn run<T: Send + 'static>(
     future: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Error> {
     runtime()?.spawn(future).await.map_err(Error::bug)
+}
+
+/// Runs a future there and blocks until it is done. Unlike an executor it may be called from within one.
+pub(crate) fn wait<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Error> {
+    let (done, result) = channel();
+    start(async move {
+        // Whoever waits is there until this is sent.
+        drop(done.send(future.await));
+    })?;
+    result.recv().map_err(Error::bug)
 }
 
 /// Runs a future there without waiting.

@@ -174,6 +174,15 @@ impl ObjectPlace {
         Ok(found.into_iter().map(file).collect())
     }
 
+    /// Whether there is an object below this key.
+    pub(super) async fn has_any(&self) -> Result<bool, Error> {
+        self.with("list", |store, path| async move {
+            let first = store.list(Some(&path)).try_next().await?;
+            Ok(first.is_some())
+        })
+        .await
+    }
+
     pub(super) async fn list_folders(&self) -> Result<Vec<String>, Error> {
         let found = self
             .with("list", |store, path| async move {

@@ -18,6 +18,9 @@ use crate::{Error, Storage};
 /// Credentials are renewed this long before they end.
 const RENEW_BEFORE_MS: i64 = 120_000;
 
+/// How long credentials are taken to live that end at an unknown time: no session is shorter.
+const UNKNOWN_LIFE_MS: i64 = 900_000;
+
 /// The way to a table's credentials.
 pub(super) struct TableAccess {
     pub(super) client: Arc<Client>,
@@ -56,10 +59,10 @@ fn held(config: &BTreeMap<String, String>, credentials: &[StorageCredential]) ->
 }
 
 #[derive(Clone)]
-struct Credential {
-    prefix: String,
-    keys: S3Credentials,
-    expires_at_ms: Option<i64>,
+pub(super) struct Credential {
+    pub(super) prefix: String,
+    pub(super) keys: S3Credentials,
+    pub(super) expires_at_ms: Option<i64>,
 }
 
 impl Credential {
@@ -70,7 +73,11 @@ impl Credential {
             secret: get("s3.secret-access-key")?,
             session_token: get("s3.session-token"),
         };
-        let expires_at_ms = get("s3.session-token-expires-at-ms").and_then(|ms| ms.parse().ok());
+        let expires_at_ms = match get("s3.session-token-expires-at-ms") {
+            Some(ms) => ms.parse().ok(),
+            // A session ends one day, although this server does not say when.
+            None => keys.session_token.as_ref().map(|_| now_ms() + UNKNOWN_LIFE_MS),
+        };
         Some(Self { prefix: prefix.to_owned(), keys, expires_at_ms })
     }
 
@@ -87,9 +94,9 @@ impl Credential {
 }
 
 /// Credentials that the catalog renews.
-struct Vended {
-    access: TableAccess,
-    held: Mutex<Vec<Credential>>,
+pub(super) struct Vended {
+    pub(super) access: TableAccess,
+    pub(super) held: Mutex<Vec<Credential>>,
 }
 
 impl fmt::Debug for Vended {

@@ -43,6 +43,12 @@ impl Postgres {
                     .to_owned(),
             ));
         }
+        if config.get_password().is_some() {
+            return Err(Error::Invalid(
+                "'uri' of an SQL catalog holds a password, which would be shown; use 'jdbc.password'"
+                    .to_owned(),
+            ));
+        }
         config.ssl_mode(SslMode::Disable);
         if let Some(user) = &connection.user {
             config.user(user);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use futures::executor::block_on;
 use rusqlite::Connection;
-use shardlake_testkit::{Reader, or_skip};
+use shardlake_testkit::{PostgresServer, Reader, or_skip};
 use tempfile::TempDir;
 
 use super::*;
@@ -87,6 +87,7 @@ fn addresses_are_refused_without_being_shown() {
     insta::assert_snapshot!(refusal("jdbc:mysql://u:sesame@host/db"), @"'uri' of an SQL catalog begins with 'mysql:', which is not supported; use sqlite:///path/of/catalog.db or postgresql://host:5432/database");
     insta::assert_snapshot!(refusal("sqlite:///:memory:"), @"'uri' of an SQL catalog must name a file: sqlite:///path/of/catalog.db");
     insta::assert_snapshot!(refusal("postgresql://u:sesame@host:port/db"), @"'uri' of an SQL catalog is no valid address: write postgresql://host:5432/database");
+    insta::assert_snapshot!(refusal("postgresql://u:sesame@host/db"), @"'uri' of an SQL catalog holds a password, which would be shown; use 'jdbc.password'");
     insta::assert_snapshot!(refusal("postgresql://u@host/db?sslmode=require"), @"'uri' of an SQL catalog asks for TLS (sslmode), which is not supported; use a tunnel, or a REST catalog");
 }
 
@@ -134,4 +135,26 @@ fn pyiceberg_shares_the_catalog() {
     assert_eq!(rows_by_scan(&block_on(catalog.load(&name)).unwrap()), expected);
     let rows = Reader::run_script("sql_catalog.py", &[folder, "rows", "db.ours"]).unwrap();
     assert_eq!(rows, expected);
+}
+
+#[test]
+fn a_real_postgresql_keeps_tables() {
+    let server = or_skip!(PostgresServer::start());
+    let dir = TempDir::new().unwrap();
+    let connection = SqlConnection {
+        uri: format!("jdbc:{}", server.uri()),
+        user: Some(server.user().to_owned()),
+        password: Some(server.password().to_owned()),
+    };
+    let warehouse = dir.path().to_str();
+    let open = || SqlCatalog::new("lake", &connection, warehouse, Storage::local()).unwrap();
+    block_on(live(&open(), true));
+    block_on(collide(&open()));
+    let catalog: Arc<dyn Catalog> = Arc::new(open());
+    write_and_go_on(&catalog, &TableName::new("jobs", "users"));
+    let wrong = SqlConnection { password: Some("wrong".to_owned()), ..connection.clone() };
+    let wrong = SqlCatalog::new("lake", &wrong, warehouse, Storage::local()).unwrap();
+    let error = block_on(wrong.list_namespaces()).unwrap_err();
+    assert!(matches!(error, Error::Storage { .. }));
+    assert!(!format!("{error:?}").contains("sesame") && !format!("{error:?}").contains("wrong\""));
 }
