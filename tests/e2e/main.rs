@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail here and now")]
 
+mod catalogs;
 mod crash;
 mod input;
 mod names;

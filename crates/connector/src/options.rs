@@ -121,6 +121,7 @@ impl Options {
             "apikey",
             "api-key",
             "auth-params",
+            "authorization",
             "service-key",
             "basic-auth",
         ]

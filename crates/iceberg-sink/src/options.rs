@@ -5,28 +5,29 @@ use shardlake_connector::{OptionKind, OptionSpec};
 pub(crate) const CATALOG_NAME: OptionSpec = OptionSpec::new(
     "catalog-name",
     OptionKind::Text,
-    "A name for the catalog. It must be given, as in Flink; it does not say where the table is.",
+    "A name for the catalog. It must be given, as in Flink; an SQL catalog keeps its rows under it.",
 );
 pub(crate) const CATALOG_TYPE: OptionSpec = OptionSpec::new(
     "catalog-type",
     OptionKind::Text,
-    "How tables are found: hadoop, that is, by their folder in the warehouse.",
+    "How tables are found: hadoop (by their folder in the warehouse), rest or sql (also called jdbc).",
 )
 .default_value("hadoop");
 pub(crate) const CATALOG_IMPL: OptionSpec = OptionSpec::new(
     "catalog-impl",
     OptionKind::Text,
-    "A Java class; not supported, only named so that the refusal is clear.",
+    "Iceberg's Java name of the catalog type, as an alternative to it.",
 );
 pub(crate) const URI: OptionSpec = OptionSpec::new(
     "uri",
     OptionKind::Text,
-    "The address of a catalog service; not supported, only named so that the refusal is clear.",
+    "The address of a REST catalog, or of the database of an SQL catalog.",
 );
 pub(crate) const WAREHOUSE: OptionSpec = OptionSpec::new(
     "warehouse",
     OptionKind::Text,
-    "The folder of the warehouse: a path on a local disk or a file: URI.",
+    "The folder of the warehouse: a path on a local disk, a file: URI or s3://bucket/folder. For a REST \
+     catalog, its name there.",
 );
 pub(crate) const CATALOG_DATABASE: OptionSpec = OptionSpec::new(
     "catalog-database",
@@ -141,6 +142,46 @@ pub const OPTIONS: &[OptionSpec] = &[
     COMPACTION_CPU,
     COMPACTION_GROUP,
     FILE_RETENTION,
+    OptionSpec::new(
+        "credential",
+        OptionKind::Text,
+        "The OAuth2 client of a REST catalog: its id, a colon and its secret.",
+    )
+    .secret(),
+    OptionSpec::new("token", OptionKind::Text, "A bearer token for a REST catalog.").secret(),
+    OptionSpec::new(
+        "oauth2-server-uri",
+        OptionKind::Text,
+        "Where tokens are given; by default the REST catalog itself.",
+    ),
+    OptionSpec::new("scope", OptionKind::Text, "OAuth2's scope; by default `catalog`."),
+    OptionSpec::new("audience", OptionKind::Text, "OAuth2's audience."),
+    OptionSpec::new("resource", OptionKind::Text, "OAuth2's resource."),
+    OptionSpec::new("prefix", OptionKind::Text, "A prefix of a REST catalog's paths."),
+    OptionSpec::new("header.*", OptionKind::Text, "A header of each request to a REST catalog."),
+    OptionSpec::new(
+        "rest.*",
+        OptionKind::Text,
+        "How requests to a REST catalog are signed: rest.sigv4-enabled, rest.signing-name, \
+         rest.signing-region.",
+    ),
+    OptionSpec::new(
+        "token-refresh-enabled",
+        OptionKind::Boolean,
+        "Accepted for Iceberg's sake: tokens of a client are always renewed.",
+    ),
+    OptionSpec::new("jdbc.*", OptionKind::Text, "jdbc.user and jdbc.password of an SQL catalog."),
+    OptionSpec::new(
+        "s3.*",
+        OptionKind::Text,
+        "How buckets are reached: s3.endpoint, s3.access-key-id, s3.secret-access-key, s3.region, …",
+    ),
+    OptionSpec::new("client.region", OptionKind::Text, "Java's name of s3.region."),
+    OptionSpec::new(
+        "io-impl",
+        OptionKind::Text,
+        "Iceberg's Java name of the storage; the scheme of the warehouse says the same.",
+    ),
     OptionSpec::new("write.*", OptionKind::Text, "Stored as a property of a new table."),
     OptionSpec::new("read.*", OptionKind::Text, "Stored as a property of a new table."),
     OptionSpec::new("commit.*", OptionKind::Text, "Stored as a property of a new table."),

@@ -4,15 +4,12 @@ use std::sync::Arc;
 
 use shardlake_connector::{Error, OptionSpec, TableDefinition};
 use shardlake_iceberg_table::{
-    Catalog, Error as LakeError, HadoopCatalog, PartitionField, SortField, Table, TableCreation,
-    TableName, properties, schema,
+    Catalog, Error as LakeError, PartitionField, SortField, Table, TableCreation, TableName,
+    open_catalog, properties, schema,
 };
 
 use crate::error::from_lake;
-use crate::options::{
-    CATALOG_DATABASE, CATALOG_IMPL, CATALOG_NAME, CATALOG_TABLE, CATALOG_TYPE, FORMAT_VERSION,
-    SORT_ORDER, URI, WAREHOUSE,
-};
+use crate::options::{CATALOG_DATABASE, CATALOG_NAME, CATALOG_TABLE, FORMAT_VERSION, SORT_ORDER};
 
 /// An Iceberg table in its catalog, as a table definition names it. It may not exist yet.
 #[derive(Clone)]
@@ -33,33 +30,11 @@ impl Target {
     pub fn of_definition(table: &TableDefinition) -> Result<Self, Error> {
         let options = &table.options;
         let given = |spec: &OptionSpec| options.text(spec).filter(|text| !text.is_empty());
-        if given(&CATALOG_NAME).is_none() {
-            return Err(Error::job(format!(
+        let catalog_name = given(&CATALOG_NAME).ok_or_else(|| {
+            Error::job(format!(
                 "Invalid catalog name: null. Set {} create table option.",
                 CATALOG_NAME.key
-            )));
-        }
-        for refused in [CATALOG_IMPL, URI] {
-            if given(&refused).is_some() {
-                return Err(Error::job(format!(
-                    "option '{}' is not supported: only 'catalog-type' = 'hadoop' with a 'warehouse' \
-                     on a local disk is",
-                    refused.key
-                )));
-            }
-        }
-        let catalog_type = given(&CATALOG_TYPE).unwrap_or("hadoop");
-        if !catalog_type.eq_ignore_ascii_case("hadoop") {
-            return Err(Error::job(format!(
-                "catalog type '{catalog_type}' is not supported; use 'catalog-type' = 'hadoop' with a \
-                 'warehouse' on a local disk"
-            )));
-        }
-        let warehouse = given(&WAREHOUSE).ok_or_else(|| {
-            Error::job(
-                "Cannot initialize HadoopCatalog because warehousePath must not be null or empty: \
-                 set the 'warehouse' option",
-            )
+            ))
         })?;
         check_columns(table)?;
         let namespace = given(&CATALOG_DATABASE).unwrap_or(&table.name.database);
@@ -68,7 +43,7 @@ impl Target {
         // What Iceberg does not have is refused before anything is made.
         creation.check().map_err(from_lake)?;
         Ok(Self {
-            catalog: Arc::new(HadoopCatalog::new(warehouse).map_err(from_lake)?),
+            catalog: open_catalog(catalog_name, options.iter()).map_err(from_lake)?,
             name: TableName::new(namespace, name),
             creation,
         })

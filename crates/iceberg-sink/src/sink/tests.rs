@@ -149,9 +149,9 @@ fn what_is_wrong_with_the_options_is_said_by_name() {
     let mut homeless = definition("/lake", &[]);
     homeless.options.remove("warehouse");
     insta::assert_snapshot!(refusal(&homeless), @"Cannot initialize HadoopCatalog because warehousePath must not be null or empty: set the 'warehouse' option");
-    insta::assert_snapshot!(refusal(&definition("/lake", &[("catalog-type", "hive")])), @"catalog type 'hive' is not supported; use 'catalog-type' = 'hadoop' with a 'warehouse' on a local disk");
-    insta::assert_snapshot!(refusal(&definition("/lake", &[("uri", "thrift://x")])), @"option 'uri' is not supported: only 'catalog-type' = 'hadoop' with a 'warehouse' on a local disk is");
-    insta::assert_snapshot!(refusal(&definition("s3://lake", &[])), @"warehouse 's3://lake' is not on a local disk; only paths and file: URIs are supported");
+    insta::assert_snapshot!(refusal(&definition("/lake", &[("catalog-type", "hive")])), @"catalog type 'hive' is not supported; use 'rest' (for example Hive's own Iceberg REST endpoint, Lakekeeper or Polaris), 'sql' or 'hadoop', and register the tables there");
+    insta::assert_snapshot!(refusal(&definition("/lake", &[("uri", "thrift://x")])), @"'uri' means nothing to a catalog of type 'hadoop'; leave it out, or name another 'catalog-type'");
+    insta::assert_snapshot!(refusal(&definition("hdfs://lake", &[])), @"location 'hdfs://lake' is on HDFS, which is not supported; use a local path, or object storage that speaks S3 (s3://bucket/…)");
     let mut partitioned = definition("/lake", &[]);
     partitioned.partitioned_by = vec!["day(name)".into()];
     insta::assert_snapshot!(refusal(&partitioned), @"the table cannot be divided or sorted by day(name): column 'name' has type string");

@@ -1,67 +1,66 @@
-//! A catalog whose databases and tables are those of an Iceberg warehouse.
+//! A catalog whose databases and tables are those of an Iceberg catalog.
 //!
-//! Nothing is kept here: each question is answered by the warehouse. A table's definition carries the
+//! Nothing is kept here: each question is answered by that catalog. A table's definition carries the
 //! options with which connector `iceberg` finds the table again.
 
-use arrow::datatypes::{DataType, TimeUnit};
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use shardlake_change::{LogicalType, TableSchema};
+use shardlake_change::TableSchema;
 use shardlake_connector::Options;
 use shardlake_iceberg_table::{
-    Catalog as TableCatalog, Error as LakeError, HadoopCatalog, Table, TableCreation, TableName,
-    properties, schema,
+    Catalog as TableCatalog, Error as LakeError, Table, TableCreation, TableName,
+    catalog_option_keys, is_catalog_option, open_catalog, properties, schema,
 };
 
 use super::memory::{database_not_found, object_exists};
 use super::{Catalog, CatalogObject, CatalogTable, ColumnDefinition, ColumnKind, PrimaryKey};
 use crate::diagnostic::{Code, Diagnostic};
+use crate::planner::from_arrow;
 
-/// The options that `CREATE CATALOG` of type `iceberg` takes.
-const OPTIONS: [&str; 6] =
-    ["type", "catalog-type", "warehouse", "default-database", "property-version", "cache-enabled"];
+/// The options that `CREATE CATALOG` of type `iceberg` takes, beside those of the lake's catalogs.
+const OPTIONS: [&str; 4] = ["type", "default-database", "property-version", "cache-enabled"];
 
-/// An Iceberg warehouse as a catalog.
+/// A catalog of Iceberg tables as a catalog of ours.
 pub(crate) struct LakeCatalog {
     name: String,
+    /// As they were written: references to secrets are kept, not what they refer to.
     options: Options,
-    lake: HadoopCatalog,
+    lake: Arc<dyn TableCatalog>,
 }
 
 impl LakeCatalog {
     /// The catalog that these options describe. Does no I/O.
     pub(crate) fn open(name: &str, options: Options) -> Result<Self, Diagnostic> {
         let refuse = |message: String| Err(Diagnostic::new(Code::TableOptions, message));
-        if let Some((key, _)) = options.iter().find(|(key, _)| !OPTIONS.contains(key)) {
+        let needs = |key: &str| {
+            refuse(format!(
+                "One or more required options are missing.\n\nMissing required options are:\n\n{key}"
+            ))
+        };
+        let catalog_type = options.get("catalog-type");
+        if catalog_type.is_none() && options.get("catalog-impl").is_none() {
+            return needs("catalog-type");
+        }
+        if catalog_type == Some("hadoop") && options.get("warehouse").is_none() {
+            return needs("warehouse");
+        }
+        let resolved = options.resolved().map_err(|error| Diagnostic::connector(&error))?;
+        let lake = open_catalog(name, resolved.iter()).map_err(|error| match error {
+            LakeError::Invalid(message) => Diagnostic::new(Code::TableOptions, message),
+            error => lake_error(&error),
+        })?;
+        let is_known = |key: &str| OPTIONS.contains(&key) || is_catalog_option(key);
+        if let Some((key, _)) = options.iter().find(|(key, _)| !is_known(key)) {
+            let mut supported = OPTIONS.map(str::to_owned).to_vec();
+            supported.extend(catalog_option_keys());
+            supported.sort_unstable();
             return refuse(format!(
                 "Unsupported options found for catalog '{name}'.\n\nUnsupported options:\n\n{key}\n\n\
                  Supported options:\n\n{}",
-                OPTIONS.join("\n")
+                supported.join("\n")
             ));
         }
-        match options.get("catalog-type") {
-            Some("hadoop") => {}
-            Some(other) => {
-                let what = format!("Iceberg catalog type '{other}'");
-                return Err(Diagnostic::unsupported(&what).with_hint(
-                    "Use 'catalog-type' = 'hadoop' with a 'warehouse' on a local disk.",
-                ));
-            }
-            None => {
-                return refuse(
-                    "One or more required options are missing.\n\nMissing required options are:\n\n\
-                     catalog-type"
-                        .to_owned(),
-                );
-            }
-        }
-        let Some(warehouse) = options.get("warehouse") else {
-            return refuse(
-                "One or more required options are missing.\n\nMissing required options are:\n\n\
-                 warehouse"
-                    .to_owned(),
-            );
-        };
-        let lake = HadoopCatalog::new(warehouse).map_err(|error| lake_error(&error))?;
         Ok(Self { name: name.to_owned(), options, lake })
     }
 
@@ -70,14 +69,16 @@ impl LakeCatalog {
         let mut options = Options::default();
         options.set("connector", "iceberg");
         options.set("catalog-name", self.name.as_str());
-        options.set("catalog-type", "hadoop");
-        options.set("warehouse", self.options.get("warehouse").unwrap_or_default());
+        // With these the connector finds the catalog again. Secrets are masked wherever options are shown.
+        for (key, value) in self.options.iter().filter(|(key, _)| is_catalog_option(key)) {
+            options.set(key, value);
+        }
         options.set("catalog-database", namespace.as_str());
         options.set("catalog-table", name.as_str());
         let fields = table.schema().as_struct().fields();
         let mut columns = Vec::with_capacity(fields.len());
         for (field, arrow) in fields.iter().zip(table.arrow_schema().fields()) {
-            let data_type = logical_type(arrow.data_type()).ok_or_else(|| {
+            let data_type = from_arrow(arrow.data_type()).ok_or_else(|| {
                 let what = format!("Column '{}' of type {}", arrow.name(), arrow.data_type());
                 Diagnostic::unsupported(&what)
             })?;
@@ -115,53 +116,6 @@ pub(crate) fn lake_error(error: &LakeError) -> Diagnostic {
     Diagnostic::new(code, message)
 }
 
-/// The SQL type of an Arrow type that an Iceberg table has.
-fn logical_type(arrow: &DataType) -> Option<LogicalType> {
-    const fn precision(unit: &TimeUnit) -> u8 {
-        match unit {
-            TimeUnit::Second => 0,
-            TimeUnit::Millisecond => 3,
-            TimeUnit::Microsecond => 6,
-            TimeUnit::Nanosecond => 9,
-        }
-    }
-    Some(match arrow {
-        DataType::Utf8 => LogicalType::String,
-        DataType::Boolean => LogicalType::Boolean,
-        DataType::FixedSizeBinary(len) => LogicalType::Binary(u32::try_from(*len).ok()?),
-        DataType::Binary => LogicalType::Bytes,
-        DataType::Decimal128(precision, scale) => {
-            LogicalType::Decimal { precision: *precision, scale: u8::try_from(*scale).ok()? }
-        }
-        DataType::Int32 => LogicalType::Int,
-        DataType::Int64 => LogicalType::BigInt,
-        DataType::Float32 => LogicalType::Float,
-        DataType::Float64 => LogicalType::Double,
-        DataType::Date32 => LogicalType::Date,
-        DataType::Time64(unit) => LogicalType::Time(precision(unit)),
-        DataType::Timestamp(unit, None) => LogicalType::Timestamp(precision(unit)),
-        DataType::Timestamp(unit, Some(_)) => LogicalType::TimestampLtz(precision(unit)),
-        DataType::List(element) => LogicalType::Array(Box::new(logical_type(element.data_type())?)),
-        DataType::Map(entries, _) => match entries.data_type() {
-            DataType::Struct(fields) => match fields.as_ref() {
-                [key, value] => LogicalType::Map(
-                    Box::new(logical_type(key.data_type())?),
-                    Box::new(logical_type(value.data_type())?),
-                ),
-                _ => return None,
-            },
-            _ => return None,
-        },
-        DataType::Struct(fields) => LogicalType::Row(
-            fields
-                .iter()
-                .map(|field| Some((field.name().clone(), logical_type(field.data_type())?)))
-                .collect::<Option<_>>()?,
-        ),
-        _ => return None,
-    })
-}
-
 #[async_trait]
 impl Catalog for LakeCatalog {
     fn options(&self) -> &Options {
@@ -179,8 +133,14 @@ impl Catalog for LakeCatalog {
         self.lake.create_namespace(database).await.map_err(|error| lake_error(&error))
     }
 
-    async fn drop_database(&self, _database: &str, _cascade: bool) -> Result<(), Diagnostic> {
-        Err(Diagnostic::unsupported("DROP DATABASE in an Iceberg catalog"))
+    async fn drop_database(&self, database: &str, cascade: bool) -> Result<(), Diagnostic> {
+        if cascade {
+            let tables = self.lake.list_tables(database).await;
+            for table in tables.map_err(|error| lake_error(&error))? {
+                self.lake.purge(&table).await.map_err(|error| lake_error(&error))?;
+            }
+        }
+        self.lake.drop_namespace(database).await.map_err(|error| lake_error(&error))
     }
 
     async fn list(&self, database: &str) -> Result<Option<Vec<(String, bool)>>, Diagnostic> {
@@ -236,9 +196,13 @@ impl Catalog for LakeCatalog {
         Err(Diagnostic::unsupported("ALTER TABLE in an Iceberg catalog"))
     }
 
-    async fn rename(&self, _database: &str, _name: &str, _to: &str) -> Result<(), Diagnostic> {
-        // As in Flink: a table of the Hadoop catalog is its folder.
-        Err(Diagnostic::new(Code::Unsupported, "Cannot rename Hadoop tables"))
+    async fn rename(&self, database: &str, name: &str, to: &str) -> Result<(), Diagnostic> {
+        let (name, to) = (TableName::new(database, name), TableName::new(database, to));
+        self.lake.rename(&name, &to).await.map_err(|error| match error {
+            // As in Flink: a table of the Hadoop catalog is its folder.
+            LakeError::Invalid(message) => Diagnostic::new(Code::Unsupported, message),
+            error => lake_error(&error),
+        })
     }
 
     async fn remove(&self, database: &str, name: &str) -> Result<(), Diagnostic> {

@@ -8,8 +8,7 @@ use datafusion::catalog::TableProvider;
 use shardlake_change::LogicalType;
 use shardlake_connector::Sink;
 use shardlake_iceberg_table::{
-    AsOf, Catalog as _, Error as LakeError, HadoopCatalog, IcebergTableProvider, MetadataTable,
-    Table, TableName,
+    AsOf, Error as LakeError, IcebergTableProvider, MetadataTable, Table, TableName, open_catalog,
 };
 
 use super::insert::sink_definition;
@@ -82,25 +81,14 @@ fn declared_type(table: &ResolvedTable, index: usize) -> Option<LogicalType> {
 async fn open(context: &PlannerContext, table: &ResolvedTable) -> Result<Table, Diagnostic> {
     let sink = sink_of(context, table)?;
     let options = &table.definition.options;
-    let refuse = |message: String| Diagnostic::new(Code::TableOptions, message);
-    match options.get("catalog-type") {
-        None | Some("hadoop") => {}
-        Some(other) => {
-            return Err(Diagnostic::unsupported(&format!("Iceberg catalog type '{other}'"))
-                .with_hint("Use 'catalog-type' = 'hadoop' with a 'warehouse' on a local disk."));
-        }
-    }
-    let warehouse = options.get("warehouse").ok_or_else(|| {
-        refuse(
-            "One or more required options are missing.\n\nMissing required options are:\n\nwarehouse"
-                .to_owned(),
-        )
-    })?;
     let name = TableName::new(
         options.get("catalog-database").unwrap_or(&table.name.database),
         options.get("catalog-table").unwrap_or(&table.name.object),
     );
-    let catalog = HadoopCatalog::new(warehouse).map_err(|error| lake_error(&error))?;
+    let resolved = options.resolved().map_err(|error| Diagnostic::connector(&error))?;
+    let catalog_name = options.get("catalog-name").unwrap_or_default();
+    let catalog =
+        open_catalog(catalog_name, resolved.iter()).map_err(|error| lake_error(&error))?;
     match catalog.load(&name).await {
         Err(LakeError::NotFound(_)) => {
             sink.prepare().await.map_err(|error| Diagnostic::connector(&error))?;
