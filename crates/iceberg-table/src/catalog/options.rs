@@ -51,7 +51,7 @@ pub fn is_catalog_option(key: &str) -> bool {
         Some(_) => key.starts_with(*known),
         None => *known == key,
     };
-    KEYS.iter().any(|key| known(&key)) || Storage::is_option(key)
+    KEYS.iter().any(known) || Storage::is_option(key)
 }
 
 /// The keys of [`is_catalog_option`] that may be given, for a list in a message.

@@ -11,6 +11,7 @@ use crate::catalog::open_catalog;
 use crate::catalog::tests::{collide, live, users, write_and_go_on};
 use crate::commit::Committer;
 use crate::storage::testing::{Faulty, Forgetful, in_memory};
+use crate::storage::tests::{check_files, check_large_file};
 use crate::testing::{Run, changelog, rows_by_scan};
 use crate::{DeltaWriter, DeltaWriterOptions, WriterShared};
 
@@ -74,8 +75,8 @@ fn a_real_store_is_a_warehouse() {
     block_on(collide(catalog.as_ref()));
     write_and_go_on(&catalog, &TableName::new("jobs", "users"));
     let storage = Storage::from_options(options).unwrap();
-    crate::storage::tests::check_files(&storage, "s3://lake/files");
-    crate::storage::tests::check_large_file(&storage, "s3://lake/files");
+    check_files(&storage, "s3://lake/files");
+    check_large_file(&storage, "s3://lake/files");
 }
 
 /// One epoch of a job: its changes, and what the table holds after it.

@@ -8,7 +8,7 @@ use crate::Error;
 
 pub(super) enum Database {
     Sqlite(Sqlite),
-    Postgres(Postgres),
+    Postgres(Box<Postgres>),
 }
 
 impl Database {
@@ -19,7 +19,9 @@ impl Database {
         // SQLAlchemy's `postgresql+psycopg2`.
         match scheme.split('+').next().unwrap_or_default() {
             "sqlite" => Sqlite::of_uri(rest).map(Self::Sqlite),
-            "postgresql" | "postgres" => Postgres::of_uri(rest, connection).map(Self::Postgres),
+            "postgresql" | "postgres" => {
+                Postgres::of_uri(rest, connection).map(|found| Self::Postgres(Box::new(found)))
+            }
             other => Err(Error::Invalid(format!(
                 "'uri' of an SQL catalog begins with '{other}:', which is not supported; use \
                  sqlite:///path/of/catalog.db or postgresql://host:5432/database"
