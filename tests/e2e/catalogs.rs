@@ -18,8 +18,8 @@ fn owned(options: &[(&str, &str)]) -> Vec<(String, String)> {
     options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// Runs a job into the table that these options name, and checks that it is complete, stays so over a
-/// restart, and is the same for foreign readers.
+/// Runs a job into the table that these options name, and checks that it is complete, stays so over
+/// a restart, and is the same for foreign readers.
 fn run_job(scene: &Scene, name: &str, store: &SeaweedServer, catalog: Vec<(String, String)>) {
     let mut options = owned(&[("connector", "iceberg"), ("catalog-name", "lake")]);
     options.extend(catalog.clone());

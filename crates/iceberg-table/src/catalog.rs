@@ -51,12 +51,13 @@ pub trait Catalog: Send + Sync {
     /// The newest version of a table. [`Error::NotFound`] if there is none.
     async fn load(&self, name: &TableName) -> Result<Table, Error>;
 
-    /// Makes an empty table, and its namespace if that is missing. [`Error::AlreadyExists`] if there
-    /// is such a table.
+    /// Makes an empty table, and its namespace if that is missing. [`Error::AlreadyExists`] if
+    /// there is such a table.
     async fn create(&self, name: &TableName, creation: &TableCreation) -> Result<Table, Error>;
 
-    /// Gives a table another name. [`Error::NotFound`] if there is none of the old one, [`Error::AlreadyExists`] if there is
-    /// one of the new, [`Error::Invalid`] if the catalog cannot do it.
+    /// Gives a table another name. [`Error::NotFound`] if there is none of the old one,
+    /// [`Error::AlreadyExists`] if there is one of the new, [`Error::Invalid`] if the catalog
+    /// cannot do it.
     async fn rename(&self, name: &TableName, to: &TableName) -> Result<(), Error> {
         Err(Error::Invalid(format!("this catalog cannot rename table {name} to {to}")))
     }
@@ -64,8 +65,8 @@ pub trait Catalog: Send + Sync {
     /// Removes a table together with all of its files. There is no way back.
     async fn purge(&self, name: &TableName) -> Result<(), Error>;
 
-    /// Makes `new` the version that follows `base`, durably. [`Error::Conflict`] if another writer made
-    /// that version first.
+    /// Makes `new` the version that follows `base`, durably. [`Error::Conflict`] if another writer
+    /// made that version first.
     async fn publish(&self, base: &Table, new: TableMetadataBuildResult) -> Result<Table, Error>;
 }
 

@@ -12,7 +12,8 @@ pub type Cause = Box<dyn StdError + Send + Sync>;
 /// A failure of a table or catalog operation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Storage failed (full, read-only, gone): the same call may succeed later. Nothing was committed.
+    /// Storage failed (full, read-only, gone): the same call may succeed later. Nothing was
+    /// committed.
     #[error("cannot {action} {path}", path = path.display())]
     Storage {
         /// What was tried, for example `write`.
@@ -66,7 +67,8 @@ pub enum Error {
         /// The foreign snapshot.
         snapshot_id: i64,
     },
-    /// What the user asked for does not fit the table or is not supported; says what and what to do.
+    /// What the user asked for does not fit the table or is not supported; says what and what to
+    /// do.
     #[error("{0}")]
     Invalid(String),
     /// A file of the table cannot be understood.

@@ -1,12 +1,13 @@
 //! Where files are: a local disk, or an object store that speaks S3.
 //!
-//! A [`Storage`] is chosen by the scheme of each location as it stands in metadata (a plain absolute path, `file:`, `s3:`,
-//! `s3a:`), so one table may have files in several places. Credentials live here only: they are never
-//! part of a table, of an error or of a debug print.
+//! A [`Storage`] is chosen by the scheme of each location as it stands in metadata (a plain
+//! absolute path, `file:`, `s3:`, `s3a:`), so one table may have files in several places.
+//! Credentials live here only: they are never part of a table, of an error or of a debug print.
 //!
-//! What is written with one call is there in full or not at all. On a local disk a file is durable when its content *and*
-//! its entry in the folder are: [`FileWriter::finish`] and [`Storage::file_io`] sync the content,
-//! [`Storage::sync_folder`] the entries, and all other calls both. On an object store a finished file is durable.
+//! What is written with one call is there in full or not at all. On a local disk a file is durable
+//! when its content *and* its entry in the folder are: [`FileWriter::finish`] and
+//! [`Storage::file_io`] sync the content, [`Storage::sync_folder`] the entries, and all other calls
+//! both. On an object store a finished file is durable.
 
 mod disk;
 mod file_io;
@@ -51,7 +52,8 @@ pub struct StoredFile {
 /// Reads and writes files by location. Cheap to clone; clones share connections.
 ///
 /// The async methods may be awaited on any executor, `futures::executor::block_on` among them:
-/// network work runs on threads of this module. Those on a local disk block for as long as the disk takes.
+/// network work runs on threads of this module. Those on a local disk block for as long as the disk
+/// takes.
 #[derive(Clone)]
 pub struct Storage {
     shared: Arc<Shared>,
@@ -78,8 +80,9 @@ enum Place {
 }
 
 impl Storage {
-    /// A storage that reads the `s3.*` and `client.region` options of a catalog; without them, what the environment says
-    /// (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, … or the machine's role) is used for `s3:` locations. Does no I/O.
+    /// A storage that reads the `s3.*` and `client.region` options of a catalog; without them, what
+    /// the environment says (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, … or the machine's role) is used
+    /// for `s3:` locations. Does no I/O.
     ///
     /// # Errors
     /// [`Error::Invalid`] names the option that is wrong or not supported.
@@ -219,12 +222,13 @@ impl Storage {
         }
     }
 
-    /// Writes a file durably if there is none: of two that try, exactly one gets `true`. A file of exactly
-    /// these bytes counts as ours, because an answer may have been lost; so let the bytes be unique.
+    /// Writes a file durably if there is none: of two that try, exactly one gets `true`. A file of
+    /// exactly these bytes counts as ours, because an answer may have been lost; so let the bytes
+    /// be unique.
     ///
     /// # Errors
-    /// [`Error::Storage`] names the file, and it is not known whether it was written; [`Error::Invalid`] if the storage
-    /// cannot do it exclusively.
+    /// [`Error::Storage`] names the file, and it is not known whether it was written;
+    /// [`Error::Invalid`] if the storage cannot do it exclusively.
     pub async fn put_if_absent(&self, location: &str, bytes: Bytes) -> Result<bool, Error> {
         match self.place(location)? {
             Place::Disk(path) => disk::put_if_absent(&path, &bytes),
@@ -243,7 +247,8 @@ impl Storage {
         }
     }
 
-    /// Whether there is any file below a folder. Object stores may show folders that have become empty.
+    /// Whether there is any file below a folder. Object stores may show folders that have become
+    /// empty.
     ///
     /// # Errors
     /// [`Error::Storage`] names the folder.
@@ -288,8 +293,9 @@ impl Storage {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Begins a new file that is written piece by piece, its folder made if it is missing. The name must be new: a file on
-    /// disk is refused, an object may be replaced. Writing blocks, so it belongs on a thread of its own.
+    /// Begins a new file that is written piece by piece, its folder made if it is missing. The name
+    /// must be new: a file on disk is refused, an object may be replaced. Writing blocks, so it
+    /// belongs on a thread of its own.
     ///
     /// # Errors
     /// [`Error::Storage`] if it cannot be made.
@@ -300,7 +306,8 @@ impl Storage {
         }
     }
 
-    /// Opens a file for reading in pieces. It blocks while it is read, so it belongs on a thread of its own.
+    /// Opens a file for reading in pieces. It blocks while it is read, so it belongs on a thread of
+    /// its own.
     ///
     /// # Errors
     /// As of [`Self::read`].
@@ -311,7 +318,8 @@ impl Storage {
         }
     }
 
-    /// Waits until the entries of a folder are on disk. Nothing is to be waited for on an object store.
+    /// Waits until the entries of a folder are on disk. Nothing is to be waited for on an object
+    /// store.
     ///
     /// # Errors
     /// [`Error::Storage`] names the folder.
@@ -322,8 +330,8 @@ impl Storage {
         }
     }
 
-    /// The same storage for the `iceberg` crate's own reading and writing. The content of a file that it
-    /// wrote is durable.
+    /// The same storage for the `iceberg` crate's own reading and writing. The content of a file
+    /// that it wrote is durable.
     #[must_use]
     pub fn file_io(&self) -> FileIO {
         FileIOBuilder::new(Arc::new(file_io::Factory(self.clone()))).build()

@@ -68,7 +68,8 @@ impl PostgresServer {
         Ok(server)
     }
 
-    /// The address of its database; user and password are those of [`Self::user`] and [`Self::password`].
+    /// The address of its database; user and password are those of [`Self::user`] and
+    /// [`Self::password`].
     #[must_use]
     pub fn uri(&self) -> String {
         format!("postgresql://127.0.0.1:{}/postgres", self.port)

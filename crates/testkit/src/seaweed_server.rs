@@ -111,7 +111,8 @@ impl SeaweedServer {
         Err(Error::failed("starting SeaweedFS", words))
     }
 
-    /// The options with which its buckets are reached. A bucket is made when something is written into it.
+    /// The options with which its buckets are reached. A bucket is made when something is written
+    /// into it.
     #[must_use]
     pub fn s3_options(&self) -> Vec<(String, String)> {
         [

@@ -1,7 +1,7 @@
 //! What a new table is made of, and the first version of its metadata.
 //!
-//! Partitions and sort orders are named by column; they are bound to field ids here, so that whoever
-//! declares a table needs to know nothing of ids.
+//! Partitions and sort orders are named by column; they are bound to field ids here, so that
+//! whoever declares a table needs to know nothing of ids.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -156,8 +156,8 @@ impl fmt::Display for PartitionField {
 }
 
 impl SortField {
-    /// Reads a list such as `day(ts) DESC NULLS LAST, id`. Ascending order has NULL first, descending order last,
-    /// unless it is said.
+    /// Reads a list such as `day(ts) DESC NULLS LAST, id`. Ascending order has NULL first,
+    /// descending order last, unless it is said.
     ///
     /// # Errors
     /// [`Error::Invalid`] quotes the part that cannot be read.

@@ -1,12 +1,14 @@
 //! Removing the files of a table that has left its catalog.
 //!
-//! Only files that the table's own metadata names are removed, never a folder: tables of others may share one.
+//! Only files that the table's own metadata names are removed, never a folder: tables of others may
+//! share one.
 
 use std::collections::BTreeSet;
 
 use crate::{Error, Table};
 
-/// Removes all files of a table; data files only unless `gc.enabled` is false, since then others may use them.
+/// Removes all files of a table; data files only unless `gc.enabled` is false, since then others
+/// may use them.
 pub(super) async fn remove_files(table: &Table) -> Result<(), Error> {
     let metadata = table.metadata();
     let with_data = metadata.properties().get("gc.enabled").is_none_or(|value| value != "false");

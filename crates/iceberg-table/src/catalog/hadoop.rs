@@ -1,9 +1,10 @@
-//! The Hadoop catalog on a local disk: folders are namespaces and tables, `vN.metadata.json` is version N.
+//! The Hadoop catalog on a local disk: folders are namespaces and tables, `vN.metadata.json` is
+//! version N.
 //!
 //! `<warehouse>/<namespace>/<table>/metadata/{vN.metadata.json, version-hint.text, …}` and `data/`.
-//! Making version N + 1 is one exclusive hard link, so of two writers with the same base exactly one
-//! succeeds, and a version is complete as soon as it is visible. `version-hint.text` is a hint only:
-//! it may be missing, old or unreadable, and later versions are always looked for.
+//! Making version N + 1 is one exclusive hard link, so of two writers with the same base exactly
+//! one succeeds, and a version is complete as soon as it is visible. `version-hint.text` is a hint
+//! only: it may be missing, old or unreadable, and later versions are always looked for.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -25,8 +26,8 @@ pub struct HadoopCatalog {
 }
 
 impl HadoopCatalog {
-    /// The catalog in the folder `warehouse`: a path or a `file:` URI (percent-encoded, as URIs are).
-    /// Does no I/O; the folder is made with the first namespace.
+    /// The catalog in the folder `warehouse`: a path or a `file:` URI (percent-encoded, as URIs
+    /// are). Does no I/O; the folder is made with the first namespace.
     ///
     /// # Errors
     /// [`Error::Invalid`] if it is on another kind of storage or is not UTF-8.
@@ -158,7 +159,8 @@ impl Catalog for HadoopCatalog {
     }
 
     async fn rename(&self, _name: &TableName, _to: &TableName) -> Result<(), Error> {
-        // As in Iceberg: a table of this catalog is its folder, and its files are named by their whole path.
+        // As in Iceberg: a table of this catalog is its folder, and its files are named by their
+        // whole path.
         Err(Error::Invalid("Cannot rename Hadoop tables".to_owned()))
     }
 
@@ -183,7 +185,8 @@ impl Catalog for HadoopCatalog {
         })?;
         let next = version + 1;
         let conflict = || Error::Conflict { table: name.clone(), version: next };
-        // Versions long gone may have been deleted: the link alone does not stop a writer that slept.
+        // Versions long gone may have been deleted: the link alone does not stop a writer that
+        // slept.
         if current_file(&dir)?.is_none_or(|(current, _)| current != version) {
             return Err(conflict());
         }

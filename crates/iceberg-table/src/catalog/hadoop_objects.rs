@@ -1,8 +1,10 @@
-//! The Hadoop catalog on an object store: the same names as on a disk, and a commit is one conditional write.
+//! The Hadoop catalog on an object store: the same names as on a disk, and a commit is one
+//! conditional write.
 //!
-//! Version N + 1 is an object that is written only if there is none (`If-None-Match: *`), so of two writers with the same
-//! base exactly one succeeds. A store that ignores the condition would lose commits: before the first one it is tried out,
-//! and refused. As on a disk, this is safe among our own writers only: Iceberg's Java catalog looks first and then renames.
+//! Version N + 1 is an object that is written only if there is none (`If-None-Match: *`), so of two
+//! writers with the same base exactly one succeeds. A store that ignores the condition would lose
+//! commits: before the first one it is tried out, and refused. As on a disk, this is safe among our
+//! own writers only: Iceberg's Java catalog looks first and then renames.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -221,7 +223,8 @@ impl Catalog for HadoopObjectCatalog {
         self.check_exclusive().await?;
         let next = version + 1;
         let conflict = || Error::Conflict { table: name.clone(), version: next };
-        // Versions long gone may have been deleted: the condition alone does not stop a writer that slept.
+        // Versions long gone may have been deleted: the condition alone does not stop a writer that
+        // slept.
         if self.current(&table).await?.is_none_or(|(current, _)| current != version) {
             return Err(conflict());
         }

@@ -25,8 +25,8 @@ async fn read(storage: &Storage, location: &str) -> Result<TableMetadata, Error>
     serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(location, error))
 }
 
-/// Writes metadata into a new file that is named after its number in the table's history, and returns where. Everything that
-/// the metadata refers to is durable before.
+/// Writes metadata into a new file that is named after its number in the table's history, and
+/// returns where. Everything that the metadata refers to is durable before.
 pub(super) async fn write_numbered(
     storage: &Storage,
     base: Option<&str>,
@@ -44,7 +44,8 @@ pub(super) async fn write_numbered(
     Ok(path)
 }
 
-/// The number of a metadata file: of `00012-….metadata.json` as of `v12.metadata.json`; 0 if it has none.
+/// The number of a metadata file: of `00012-….metadata.json` as of `v12.metadata.json`; 0 if it has
+/// none.
 pub(super) fn number(location: &str) -> u64 {
     let name = location.rsplit('/').next().unwrap_or_default();
     let digits = name.trim_start_matches('v').split(['-', '.']).next().unwrap_or_default();
@@ -58,7 +59,8 @@ pub(super) async fn give_up(storage: &Storage, location: &str, is_certain: bool)
     }
 }
 
-/// Removes files that have left the metadata log, as far as it is possible and the table asks for it.
+/// Removes files that have left the metadata log, as far as it is possible and the table asks for
+/// it.
 pub(super) async fn remove_old(
     storage: &Storage,
     metadata: &TableMetadata,

@@ -1,4 +1,5 @@
-//! A catalog from the options of `CREATE CATALOG` or of a table, named as Iceberg and Flink name them.
+//! A catalog from the options of `CREATE CATALOG` or of a table, named as Iceberg and Flink name
+//! them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ const WAREHOUSE: &str = "warehouse";
 const USER: &str = "jdbc.user";
 const PASSWORD: &str = "jdbc.password";
 
-/// Keys that some catalog reads, beside those of storage. One that ends in a dot stands for all that begin with it.
+/// Keys that some catalog reads, beside those of storage. One that ends in a dot stands for all
+/// that begin with it.
 const KEYS: [&str; 24] = [
     CATALOG_TYPE,
     CATALOG_IMPL,
@@ -43,8 +45,8 @@ const KEYS: [&str; 24] = [
     "header.",
 ];
 
-/// Whether an option says where the catalog and its files are and how they are reached. Such options are never stored
-/// in a table.
+/// Whether an option says where the catalog and its files are and how they are reached. Such
+/// options are never stored in a table.
 #[must_use]
 pub fn is_catalog_option(key: &str) -> bool {
     let known = |known: &&str| match known.strip_suffix('.') {
@@ -61,12 +63,12 @@ pub fn catalog_option_keys() -> Vec<String> {
     KEYS.iter().map(|key| shown(key)).chain(Storage::option_keys().map(str::to_owned)).collect()
 }
 
-/// The catalog that these options describe; others are passed over. `name` is the name under which an SQL catalog keeps its
-/// rows. Does no I/O.
+/// The catalog that these options describe; others are passed over. `name` is the name under which
+/// an SQL catalog keeps its rows. Does no I/O.
 ///
 /// # Errors
-/// [`Error::Invalid`] names the option that is wrong, missing or not supported, and never shows a value that may be a
-/// secret.
+/// [`Error::Invalid`] names the option that is wrong, missing or not supported, and never shows a
+/// value that may be a secret.
 pub fn open_catalog<'a>(
     name: &str,
     options: impl IntoIterator<Item = (&'a str, &'a str)>,

@@ -1,9 +1,10 @@
 //! A client of Iceberg's REST catalog protocol.
 //!
-//! A commit sends the changes together with what they were based on (`assert-ref-snapshot-id` and its like), and the server
-//! decides. When the outcome is not known (500, 502, 504, a broken connection), the table is read back: a snapshot has one
-//! writer, so its id tells. A commit that is not there is sent again under the same `Idempotency-Key` and with the same
-//! requirements, so it cannot be made twice.
+//! A commit sends the changes together with what they were based on (`assert-ref-snapshot-id` and
+//! its like), and the server decides. When the outcome is not known (500, 502, 504, a broken
+//! connection), the table is read back: a snapshot has one writer, so its id tells. A commit that
+//! is not there is sent again under the same `Idempotency-Key` and with the same requirements, so
+//! it cannot be made twice.
 
 mod auth;
 mod client;
@@ -287,7 +288,8 @@ impl Catalog for RestCatalog {
                 Err(Error::AlreadyExists(name.clone()))
             }
             Err(Failure::Certain(error)) => Err(error),
-            // The answer is lost. A table that is there now was not there before; whoever made it, it is to be opened.
+            // The answer is lost. A table that is there now was not there before; whoever made it,
+            // it is to be opened.
             Err(Failure::Unknown(error)) => match self.load(name).await {
                 Err(Error::NotFound(_)) => Err(error),
                 other => other,

@@ -1,8 +1,9 @@
 //! The SQL catalog: a row of a database names the current metadata file of each table.
 //!
-//! Its two tables are those of Iceberg's JDBC catalog and of pyiceberg's SQL catalog, so all of them can share one
-//! database. A commit is one `UPDATE … WHERE metadata_location = <the one that was seen>`: the database decides
-//! which of two writers comes first. When an answer is lost, the row is read back: a metadata file has one writer.
+//! Its two tables are those of Iceberg's JDBC catalog and of pyiceberg's SQL catalog, so all of
+//! them can share one database. A commit is one `UPDATE … WHERE metadata_location = <the one that
+//! was seen>`: the database decides which of two writers comes first. When an answer is lost, the
+//! row is read back: a metadata file has one writer.
 
 mod database;
 mod postgres;
@@ -71,8 +72,8 @@ pub struct SqlConnection {
 }
 
 impl SqlCatalog {
-    /// The catalog `name` in a database. New tables go into `warehouse`, unless their namespace has a `location`. Does no
-    /// I/O.
+    /// The catalog `name` in a database. New tables go into `warehouse`, unless their namespace has
+    /// a `location`. Does no I/O.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the URI is of another kind or the warehouse is no place for files.
@@ -165,8 +166,8 @@ impl SqlCatalog {
         .await
     }
 
-    /// Makes `location` the metadata file of a table by a statement that changes one row or none. When it is
-    /// not known whether it did, the row tells.
+    /// Makes `location` the metadata file of a table by a statement that changes one row or none.
+    /// When it is not known whether it did, the row tells.
     async fn point_to<F: Future<Output = Result<u64, Error>>>(
         &self,
         name: &TableName,

@@ -159,14 +159,16 @@ pub(super) fn put_if_absent(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
     Ok(fs::read(path).is_ok_and(|found| found == bytes))
 }
 
-/// Gives a file its name, in one step and only if nothing has it. False if something has. The temporary name may
-/// stay behind.
+/// Gives a file its name, in one step and only if nothing has it. False if something has. The
+/// temporary name may stay behind.
 ///
 /// # Errors
-/// [`Error::Invalid`] if the file system can do it neither by a hard link nor by an exclusive rename.
+/// [`Error::Invalid`] if the file system can do it neither by a hard link nor by an exclusive
+/// rename.
 pub(crate) fn publish(temporary: &Path, path: &Path) -> Result<bool, Error> {
     let Err(error) = fs::hard_link(temporary, path) else { return Ok(true) };
-    // On a network disk the answer may be lost although the link was made: then there are two names.
+    // On a network disk the answer may be lost although the link was made: then there are two
+    // names.
     if fs::metadata(temporary).is_ok_and(|metadata| metadata.nlink() == 2) {
         return Ok(true);
     }

@@ -25,7 +25,8 @@ pub(super) struct Factory(pub(super) Storage);
 #[derive(Clone, Debug)]
 struct Adapter(Storage);
 
-/// The trait asks for these two, to send a storage elsewhere. Ours holds credentials, so it refuses.
+/// The trait asks for these two, to send a storage elsewhere. Ours holds credentials, so it
+/// refuses.
 macro_rules! never_serialized {
     ($name:ident) => {
         impl Serialize for $name {

@@ -1,7 +1,7 @@
 //! A file that is read in pieces, for Parquet's blocking reader.
 //!
-//! Pieces of an object are read in blocks, of which the last few are kept: pages of a column follow one another, and a
-//! request costs more than its bytes.
+//! Pieces of an object are read in blocks, of which the last few are kept: pages of a column follow
+//! one another, and a request costs more than its bytes.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -57,7 +57,8 @@ impl FileReader {
         Ok(Self { source, size_bytes, failure: Arc::default() })
     }
 
-    /// What a failure to make sense of this file really was: of storage, which may pass, or of the file itself.
+    /// What a failure to make sense of this file really was: of storage, which may pass, or of the
+    /// file itself.
     pub(crate) fn explain(&self, error: impl Into<Cause>) -> Error {
         let of_storage = self.failure.lock().take();
         of_storage.unwrap_or_else(|| Error::corrupt(self.name(), error))

@@ -1,7 +1,8 @@
 //! A file that is written piece by piece.
 //!
-//! In a store, pieces are collected into parts and sent while the next ones are made; at most [`PARTS_IN_FLIGHT`] are in memory.
-//! Nothing is visible before [`FileWriter::finish`]. A writer that is dropped earlier removes what it has written.
+//! In a store, pieces are collected into parts and sent while the next ones are made; at most
+//! [`PARTS_IN_FLIGHT`] are in memory. Nothing is visible before [`FileWriter::finish`]. A writer
+//! that is dropped earlier removes what it has written.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -49,8 +50,8 @@ impl FileWriter {
         Self { target: Target::Store(upload), written_bytes: 0, is_finished: false }
     }
 
-    /// Ends the file, waits until its content is durable, and returns its size in bytes. On a local disk its entry in
-    /// the folder is not durable yet; see [`super::Storage::sync_folder`].
+    /// Ends the file, waits until its content is durable, and returns its size in bytes. On a local
+    /// disk its entry in the folder is not durable yet; see [`super::Storage::sync_folder`].
     ///
     /// # Errors
     /// [`Error::Storage`] names the file, which is removed when the writer is dropped.
@@ -191,8 +192,8 @@ impl Upload {
     }
 }
 
-/// Makes a file of the parts. The file's name is new, so whatever is there afterwards is this file: then only an answer was
-/// lost.
+/// Makes a file of the parts. The file's name is new, so whatever is there afterwards is this file:
+/// then only an answer was lost.
 async fn complete(
     place: &ObjectPlace,
     mut multipart: Box<dyn MultipartUpload>,

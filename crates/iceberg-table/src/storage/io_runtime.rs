@@ -1,7 +1,8 @@
 //! The threads on which network work of the lake runs.
 //!
-//! Callers are of all kinds (DataFusion's tasks, timely workers, plain threads), and the network client
-//! needs a tokio runtime under it. So its work always runs on this one, and whoever waits may wait anywhere.
+//! Callers are of all kinds (DataFusion's tasks, timely workers, plain threads), and the network
+//! client needs a tokio runtime under it. So its work always runs on this one, and whoever waits
+//! may wait anywhere.
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -37,7 +38,8 @@ pub(crate) async fn run<T: Send + 'static>(
     runtime()?.spawn(future).await.map_err(Error::bug)
 }
 
-/// Runs a future there and blocks until it is done. Unlike an executor it may be called from within one.
+/// Runs a future there and blocks until it is done. Unlike an executor it may be called from within
+/// one.
 pub(crate) fn wait<T: Send + 'static>(
     future: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Error> {

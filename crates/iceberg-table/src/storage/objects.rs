@@ -1,7 +1,8 @@
 //! Files as objects of a bucket.
 //!
-//! The client retries what failed for a moment (5xx, throttling, broken connections). What it cannot retry by itself is
-//! an exclusive write whose answer was lost; here the object is read back and its bytes tell whose it is.
+//! The client retries what failed for a moment (5xx, throttling, broken connections). What it
+//! cannot retry by itself is an exclusive write whose answer was lost; here the object is read back
+//! and its bytes tell whose it is.
 
 use std::fmt;
 use std::ops::Range;

@@ -35,7 +35,8 @@ pub(crate) const KEYS: [&str; 8] = [
     REMOTE_SIGNING,
 ];
 
-/// The region where none is named and an endpoint is: stores that are not Amazon's rarely look at it.
+/// The region where none is named and an endpoint is: stores that are not Amazon's rarely look at
+/// it.
 const DEFAULT_REGION: &str = "us-east-1";
 /// How long a request may take. Longer than any part takes on a slow line.
 const REQUEST_TIMEOUT: &str = "60 seconds";
@@ -111,7 +112,8 @@ impl S3Options {
         if let Some(endpoint) = &self.endpoint {
             let endpoint = endpoint.trim_end_matches('/');
             builder = builder.with_allow_http(endpoint.starts_with("http://"));
-            // Iceberg's default is the other way round, but then a store without wildcard DNS is not reached.
+            // Iceberg's default is the other way round, but then a store without wildcard DNS is
+            // not reached.
             let path_style = self.path_style.unwrap_or(true);
             let endpoint = match endpoint.split_once("://") {
                 Some((scheme, host)) if !path_style => format!("{scheme}://{bucket}.{host}"),

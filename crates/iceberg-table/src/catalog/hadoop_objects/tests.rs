@@ -141,8 +141,8 @@ const TRIES: u32 = 2000;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
 
-    /// Whatever the store does to requests, a job that starts anew after each failure loses nothing and doubles
-    /// nothing.
+    /// Whatever the store does to requests, a job that starts anew after each failure loses nothing
+    /// and doubles nothing.
     #[test]
     fn faults_of_the_store_lose_and_double_nothing(
         seed in any::<u64>(),

@@ -1,7 +1,8 @@
 //! Requests to a catalog service: where it is, who we are, and what an answer means.
 //!
-//! A failure is *certain* if the request has changed nothing, and *unknown* if it may have. Reading is repeated here; what
-//! changes something is repeated by whoever can find out whether it has been done.
+//! A failure is *certain* if the request has changed nothing, and *unknown* if it may have. Reading
+//! is repeated here; what changes something is repeated by whoever can find out whether it has been
+//! done.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -62,7 +63,8 @@ pub(super) struct Client {
 struct Config {
     /// The address up to what all paths share, with a slash at its end.
     base: String,
-    /// Options of the server, those of the user over them, and what the server insists on over both.
+    /// Options of the server, those of the user over them, and what the server insists on over
+    /// both.
     options: BTreeMap<String, String>,
 }
 

@@ -1,6 +1,7 @@
 //! Credentials for the files of a table that the catalog hands out with it, and their renewal.
 //!
-//! They live for an hour or so, and a job for months: whoever reaches for a bucket asks here, and gets newer ones in time.
+//! They live for an hour or so, and a job for months: whoever reaches for a bucket asks here, and
+//! gets newer ones in time.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -176,8 +176,9 @@ pub(super) struct CommitRequest<'a> {
 }
 
 impl<'a> CommitRequest<'a> {
-    /// Asks for `changes` of `base`, and for nothing if somebody else has changed what they build on: the main branch, the
-    /// branches and tags that are moved, the current schema, the default spec or order.
+    /// Asks for `changes` of `base`, and for nothing if somebody else has changed what they build
+    /// on: the main branch, the branches and tags that are moved, the current schema, the default
+    /// spec or order.
     pub(super) fn of(base: &'a Table, changes: &'a [TableUpdate]) -> Self {
         let metadata = base.metadata();
         let mut requirements = vec![TableRequirement::UuidMatch { uuid: metadata.uuid() }];

@@ -1,5 +1,5 @@
-//! The databases that can hold a catalog. Statements are the same in all of them; parameters are `$1`, `$2`, … in the order of
-//! their first use, and all values are texts.
+//! The databases that can hold a catalog. Statements are the same in all of them; parameters are
+//! `$1`, `$2`, … in the order of their first use, and all values are texts.
 
 use super::SqlConnection;
 use super::postgres::Postgres;
@@ -12,7 +12,8 @@ pub(super) enum Database {
 }
 
 impl Database {
-    /// Reads a URI of Java, of SQLAlchemy, or a plain one. No message shows it: it may hold a password.
+    /// Reads a URI of Java, of SQLAlchemy, or a plain one. No message shows it: it may hold a
+    /// password.
     pub(super) fn of(connection: &SqlConnection) -> Result<Self, Error> {
         let uri = connection.uri.strip_prefix("jdbc:").unwrap_or(&connection.uri);
         let (scheme, rest) = uri.split_once(':').unwrap_or(("", uri));

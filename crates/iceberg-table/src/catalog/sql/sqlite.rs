@@ -20,7 +20,8 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    /// `//` and a path, as in SQLAlchemy (`sqlite:////absolute`, `sqlite:///relative`), or a path alone, as in Java.
+    /// `//` and a path, as in SQLAlchemy (`sqlite:////absolute`, `sqlite:///relative`), or a path
+    /// alone, as in Java.
     pub(super) fn of_uri(rest: &str) -> Result<Self, Error> {
         let path = rest.strip_prefix("///").or_else(|| rest.strip_prefix("file:")).unwrap_or(rest);
         if path.is_empty() || path.starts_with(":memory:") || path.starts_with("//") {

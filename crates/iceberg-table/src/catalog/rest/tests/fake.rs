@@ -1,4 +1,5 @@
-//! A REST catalog for tests that fails as a script says. Its tables are in memory, their files in a folder.
+//! A REST catalog for tests that fails as a script says. Its tables are in memory, their files in a
+//! folder.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
