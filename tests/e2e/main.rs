@@ -11,4 +11,5 @@ mod names;
 mod outages;
 mod processes;
 mod secrets;
+mod servers;
 mod tutorial;

@@ -224,6 +224,7 @@ mod tests {
     fn request(columns: Vec<usize>, made: Option<u64>) -> ReadRequest {
         ReadRequest {
             columns,
+            kept: None,
             key_columns: None,
             position: made.map(|made| [(LANE.to_owned(), json!(made))].into()),
             memory_bytes: 1 << 20,

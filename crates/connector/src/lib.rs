@@ -7,6 +7,7 @@
 mod definition;
 mod events;
 mod fault;
+mod kept;
 mod options;
 mod references;
 mod sink;
@@ -18,6 +19,7 @@ pub use events::{
     Boundary, EventReceiver, EventSender, Phase, ReceiverGone, SourceEvent, event_channel,
 };
 pub use fault::{Error, Fault};
+pub use kept::{KeptRequest, KeptRows, RowReceiver};
 pub use options::{OptionKind, OptionSpec, Options, parse_duration_ms, parse_size_bytes};
 pub use sink::{
     Claim, CommitOutcome, CommitRequest, JobIdentity, OpenedSink, Progress, Sink, SinkCommitter,

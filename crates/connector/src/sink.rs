@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use shardlake_change::ChangeBatch;
 
-use crate::{ChangelogMode, Error, JobPosition, OptionSpec, Phase, TableDefinition};
+use crate::{
+    ChangelogMode, Error, JobPosition, KeptRequest, OptionSpec, Phase, RowReceiver, TableDefinition,
+};
 
 /// Makes the sinks of one connector.
 pub trait SinkFactory: Send + Sync {
@@ -76,6 +78,19 @@ pub trait Sink: Send + Sync {
     /// Creates or checks what is behind the table, when the statement is planned: a missing table is
     /// made, an existing one with another schema is refused, naming the column.
     async fn prepare(&self) -> Result<(), Error>;
+
+    /// Sends committed rows, as inserts.
+    ///
+    /// # Errors
+    /// The sink cannot be read, or never can.
+    async fn kept_rows(
+        &self,
+        request: &KeptRequest,
+        receive: &mut RowReceiver<'_>,
+    ) -> Result<(), Error> {
+        let _unused = (request, receive);
+        Err(Error::job("this sink cannot be read back"))
+    }
 
     /// Claims the table for this job: older generations can no longer commit. Called at each (re)start.
     async fn open(&self, job: &JobIdentity) -> Result<Claim, Error>;

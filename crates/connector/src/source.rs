@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::{Error, EventReceiver, MetadataColumn, OptionSpec, SourceStatus, TableDefinition};
+use crate::{
+    Error, EventReceiver, KeptRows, MetadataColumn, OptionSpec, SourceStatus, TableDefinition,
+};
 
 /// Which kinds of change a changelog may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,9 @@ pub struct ReadRequest {
     /// Columns of the definition that each sink with an equality key holds in it unchanged; `None` if there is no
     /// such sink. Rows that differ in none of them are one row there.
     pub key_columns: Option<Vec<usize>>,
+    /// The rows that the job has committed, if the sink can tell which of them come from where: it is the only
+    /// one that the source's columns reach, unchanged and unfiltered.
+    pub kept: Option<Arc<dyn KeptRows>>,
     /// Where each lane stood in the last committed epoch; `None` for a job that starts afresh.
     pub position: Option<BTreeMap<String, Value>>,
     /// Memory that the source may hold in all its lanes, in bytes. What does not fit is spilled

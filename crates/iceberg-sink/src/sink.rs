@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use shardlake_change::ChangeBatch;
 use shardlake_connector::{
-    ChangelogMode, Claim, Error, JobIdentity, OpenedSink, OptionSpec, Sink, SinkCommitter,
-    SinkFactory, SinkWriter, TableDefinition,
+    ChangelogMode, Claim, Error, JobIdentity, KeptRequest, OpenedSink, OptionSpec, RowReceiver,
+    Sink, SinkCommitter, SinkFactory, SinkWriter, TableDefinition,
 };
 use shardlake_iceberg_table::commit::Committer;
-use shardlake_iceberg_table::{DeleteMode, DeltaWriter, DeltaWriterOptions, WriterShared};
+use shardlake_iceberg_table::{
+    DeleteMode, DeltaWriter, DeltaWriterOptions, WriterShared, read_rows,
+};
 
 use crate::Target;
 use crate::committer::{IcebergCommitter, from_epoch};
@@ -79,6 +82,27 @@ impl Sink for IcebergSink {
 
     async fn prepare(&self) -> Result<(), Error> {
         self.target.prepare().await.map(drop)
+    }
+
+    async fn kept_rows(
+        &self,
+        request: &KeptRequest,
+        receive: &mut RowReceiver<'_>,
+    ) -> Result<(), Error> {
+        let columns = &self.target.creation.schema.columns;
+        let name = |index: &usize| {
+            let column = columns.get(*index).map(|column| column.name.clone());
+            column.ok_or_else(|| Error::bug(format!("the sink has no column {index}")))
+        };
+        let wanted: Vec<String> = request.columns.iter().map(name).collect::<Result<_, _>>()?;
+        let equal: Vec<(String, String)> = request
+            .equal
+            .iter()
+            .map(|(index, text)| Ok((name(index)?, text.clone())))
+            .collect::<Result<_, Error>>()?;
+        let table = self.target.catalog.load(&self.target.name).await.map_err(from_lake)?;
+        let mut take = |rows| receive(ChangeBatch::inserts(rows));
+        read_rows(table, &wanted, &equal, &mut take).await.map_err(from_lake)
     }
 
     async fn open(&self, job: &JobIdentity) -> Result<Claim, Error> {

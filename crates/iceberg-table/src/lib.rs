@@ -7,6 +7,7 @@ mod catalog;
 pub mod commit;
 mod error;
 mod index;
+mod kept_rows;
 pub mod maintenance;
 mod metadata_tables;
 pub mod properties;
@@ -26,6 +27,7 @@ pub use catalog::{
 };
 pub use error::{Cause, Error};
 pub use index::KeyIndex;
+pub use kept_rows::read_rows;
 pub use metadata_tables::MetadataTable;
 pub use provider::IcebergTableProvider;
 pub use storage::{FileReader, FileWriter, Storage, StoredFile};

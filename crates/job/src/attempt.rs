@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use shardlake_checkpoint::{Checkpoint, CheckpointStore, FileStore, Savepoint};
 use shardlake_connector::{
-    Claim, CommitRequest, Error, EventReceiver, JobIdentity, JobPosition, OpenedSink, Options,
-    Progress, ReadRequest,
+    Claim, CommitRequest, Error, EventReceiver, JobIdentity, JobPosition, KeptRows, OpenedSink,
+    Options, Progress, ReadRequest,
 };
 use shardlake_dataflow::{End, LastCommit, Run, Settings, StartPoint, Wish, run};
-use shardlake_sql::plan::JobPlan;
+use shardlake_sql::plan::{JobPlan, PlannedSource};
 use tracing::{info, warn};
 
 use crate::JobStatus;
 use crate::folder::{Bounded, JobFolder};
 use crate::handle::JobRecord;
+use crate::kept::SinkRows;
 use crate::recovery::{self, Beginning, Memory, RecoveryMode, SinkMemory};
 
 /// What attempts to run a job need.
@@ -215,6 +216,14 @@ impl Attempt {
         }
     }
 
+    /// The way back from a sink to a source, if there is one.
+    fn kept_rows(&self, source: &PlannedSource) -> Option<Arc<dyn KeptRows>> {
+        let kept = source.kept.clone()?;
+        let sink = Arc::clone(&self.plan.sinks.get(kept.sink)?.sink);
+        let (columns, runtime) = (source.columns.clone(), self.runtime.clone());
+        Some(Arc::new(SinkRows { sink, kept, columns, runtime }))
+    }
+
     /// Starts all sources where they stood.
     fn start_sources(
         &self,
@@ -230,6 +239,7 @@ impl Attempt {
             let running = source.source.start(&ReadRequest {
                 columns: source.columns.clone(),
                 key_columns: source.key_columns.clone(),
+                kept: self.kept_rows(source),
                 position: stored.cloned(),
                 memory_bytes,
                 spill_dir,

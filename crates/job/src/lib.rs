@@ -11,6 +11,7 @@ mod folder;
 mod graph;
 mod handle;
 mod jobs;
+mod kept;
 mod meters;
 mod options;
 mod recovery;

@@ -23,6 +23,7 @@ fn plan(source: &ScriptSource, parallelism: &str) -> JobPlan {
         sources: vec![PlannedSource {
             name: name("source"),
             source: Arc::new(source.clone()),
+            kept: None,
             key_columns: None,
             columns: vec![0],
         }],

@@ -10,6 +10,7 @@ mod groups;
 mod lag;
 mod prefix;
 mod prepared;
+pub(crate) mod sweep;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -330,6 +331,7 @@ impl<'a> BinlogReader<'a> {
             self.tell()?;
         }
         self.read_added(has_buffered)?;
+        self.sweep()?;
         Ok(false)
     }
 

@@ -50,6 +50,20 @@ impl KeyKind {
         }
     }
 
+    /// The condition that a column holds exactly this key: in a collation several texts are equal.
+    pub(crate) fn equals(self, quoted_column: &str, key: &str) -> String {
+        let literal = self.literal(key);
+        match self {
+            Self::Text => format!(
+                "{quoted_column} = {literal} AND HEX(CONVERT({quoted_column} USING utf8mb4)) = '{}'",
+                hex(key.as_bytes())
+            ),
+            Self::Number | Self::Bytes | Self::Temporal | Self::Uncut => {
+                format!("{quoted_column} = {literal}")
+            }
+        }
+    }
+
     /// A key as SQL.
     fn literal(self, key: &str) -> String {
         match self {
@@ -271,6 +285,7 @@ mod tests {
         insta::assert_snapshot!(condition(&key("id", KeyKind::Uncut), &KeyRange::default()), @"TRUE");
         insta::assert_snapshot!(next_key_sql("`d`.`t`", &key("id", KeyKind::Bytes), Some("0A"), 100), @"SELECT HEX(`id`) FROM `d`.`t` WHERE `id` > X'0A' ORDER BY `id` LIMIT 99,1");
         insta::assert_snapshot!(next_key_sql("`d`.`t`", &key("id", KeyKind::Text), None, 100), @"SELECT `id` FROM `d`.`t` ORDER BY `id` LIMIT 100,1");
+        insta::assert_snapshot!(KeyKind::Text.equals("`id`", "a'"), @"`id` = _utf8mb4 X'6127' AND HEX(CONVERT(`id` USING utf8mb4)) = '6127'");
         let other = ChunkKey { column: "at", kind: KeyKind::Number, leads_primary: false };
         insta::assert_snapshot!(condition(&other, &keys("", "5")), @"(`at` < 5 OR `at` IS NULL)");
         insta::assert_snapshot!(next_key_sql("`d`.`t`", &other, None, 100), @"SELECT `at` FROM `d`.`t` WHERE `at` IS NOT NULL ORDER BY `at` LIMIT 100,1");

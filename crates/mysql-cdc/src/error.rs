@@ -24,9 +24,14 @@ pub(crate) enum Error {
         /// What is wrong and what the user can do.
         message: String,
     },
-    /// What several servers hold does not go together: none can go on.
-    #[error("{0}")]
-    Conflict(String),
+    /// No server of the source can go on as it is: what they hold does not go together, or the job must start again.
+    #[error("{message}")]
+    Source {
+        /// What that means for the job.
+        fault: Fault,
+        /// What is wrong and what happens or is to be done.
+        message: String,
+    },
     /// The connection could not be made or was lost.
     #[error("the connection to MySQL server {server} failed while {doing}")]
     Lost {
@@ -101,7 +106,8 @@ impl Error {
     /// What the failure means.
     pub(crate) fn fault(&self) -> Fault {
         match self {
-            Self::Job(_) | Self::Conflict(_) => Fault::Job,
+            Self::Job(_) => Fault::Job,
+            Self::Source { fault, .. } => *fault,
             Self::Table { .. } => Fault::Table,
             Self::Lost { .. } | Self::Spill(_) | Self::Ended => Fault::Transient,
             Self::Refused { code, .. } => refusal_fault(*code),
@@ -126,7 +132,7 @@ impl From<Error> for ConnectorError {
             Error::Arrow(source) => converted.caused_by(source),
             Error::Job(_)
             | Error::Table { .. }
-            | Error::Conflict(_)
+            | Error::Source { .. }
             | Error::Refused { .. }
             | Error::Bug(_)
             | Error::Ended => converted,

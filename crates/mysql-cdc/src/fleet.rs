@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 use shardlake_change::TableId;
+use shardlake_connector::Fault;
 
 use crate::error::{Error, Result};
 
@@ -71,12 +72,13 @@ impl Fleet {
 }
 
 fn conflict(table: &TableId, first: &str, second: &str) -> Error {
-    Error::Conflict(format!(
-        "the MySQL servers {first} and {second} both hold a table {table}, and the primary key of the \
-         sink does not tell them apart, so rows of one would replace those of the other: declare a \
-         column server_name STRING METADATA VIRTUAL in the source, select it, and make it a part of \
-         the sink's primary key"
-    ))
+    let message = format!(
+        "the MySQL servers {first} and {second} both hold a table {table}, and the primary key of \
+         the sink does not tell them apart, so rows of one would replace those of the other: \
+         declare a column server_name STRING METADATA VIRTUAL in the source, select it, and make it \
+         a part of the sink's primary key"
+    );
+    Error::Source { fault: Fault::Job, message }
 }
 
 #[cfg(test)]

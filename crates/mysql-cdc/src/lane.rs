@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use shardlake_change::{ChangeBatch, TableId};
-use shardlake_connector::{Boundary, EventSender, Phase, ReadPhase, SourceEvent};
+use shardlake_connector::{Boundary, EventSender, Fault, Phase, ReadPhase, SourceEvent};
 
 use crate::binlog::{self, Prepared};
 use crate::checks::{ServerFacts, check_server};
@@ -14,10 +14,12 @@ use crate::connection::{Connection, Target};
 use crate::discovery::ServerTable;
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
+use crate::kept::Kept;
 use crate::matching::TableMatcher;
 use crate::options::{SourceOptions, random_server_id};
 use crate::output::OutputShape;
 use crate::position::LanePosition;
+use crate::purge;
 use crate::snapshot;
 use crate::socket::StopCheck;
 use crate::spill::SpillPolicy;
@@ -30,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) shape: OutputShape,
     /// Memory of the lane, and where its spill files go.
     pub(crate) spill: SpillPolicy,
+    /// What the job has committed, if its rows can be told by their table and server.
+    pub(crate) kept: Option<Kept>,
     /// All lanes of the source.
     pub(crate) fleet: Arc<Fleet>,
 }
@@ -141,6 +145,20 @@ impl Lane {
     fn connect(&mut self) -> Result<Connection> {
         let mut control = Connection::open(&self.target, self.emitter.stop_check())?;
         self.check_identity(&mut control)?;
+        if self.shared.options.reads_again
+            && purge::is_purged(&mut control, &self.facts, &mut self.position)?
+        {
+            // At a start everything that was sent is committed, so the sink can be compared with the
+            // server.
+            return Err(Error::Source {
+                fault: Fault::Transient,
+                message: format!(
+                    "the binlog that is to be read is no longer available on MySQL server {}: the job \
+                     starts again, to read the tables of that server anew",
+                    self.target.lane()
+                ),
+            });
+        }
         Ok(control)
     }
 

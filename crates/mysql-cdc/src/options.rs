@@ -144,6 +144,14 @@ const CHUNK_KEY: OptionSpec = OptionSpec::new(
      `db.orders:customer;db.log_\\.*:at`; by default the first column of the primary key. Tables without \
      a primary key need it.",
 );
+const PURGED_BINLOG: OptionSpec = OptionSpec::new(
+    "scan.purged-binlog",
+    OptionKind::Word(&["fail", "resnapshot"]),
+    "What happens when a server no longer has the binlog that is to be read: its reading ends \
+     (`fail`), or the tables of that server are read again, and rows that are gone are deleted from \
+     the sink (`resnapshot`).",
+)
+.default_value("fail");
 const ROWS_PER_SECOND: OptionSpec = OptionSpec::new(
     "scan.snapshot.rows-per-second",
     OptionKind::Integer { min: 1, max: i64::MAX },
@@ -205,6 +213,7 @@ pub(crate) static OPTIONS: &[OptionSpec] = &[
     FACTOR_UPPER,
     FACTOR_LOWER,
     CHUNK_KEY,
+    PURGED_BINLOG,
     ROWS_PER_SECOND,
     BYTES_PER_SECOND,
     FETCH_SIZE,
@@ -350,6 +359,8 @@ pub(crate) struct SourceOptions {
     pub(crate) factor_upper: f64,
     pub(crate) chunk_keys: ChunkKeys,
     pub(crate) pace: PaceLimits,
+    /// Whether tables are read again when the binlog was purged.
+    pub(crate) reads_again: bool,
     pub(crate) jdbc: JdbcProperties,
 }
 
@@ -386,6 +397,9 @@ impl SourceOptions {
             factor_lower,
             factor_upper,
             chunk_keys: ChunkKeys::parse(options.text(&CHUNK_KEY).unwrap_or_default())?,
+            reads_again: options
+                .text(&PURGED_BINLOG)
+                .is_some_and(|word| word.trim().eq_ignore_ascii_case("resnapshot")),
             pace: PaceLimits {
                 rows_per_second: positive(options.integer(&ROWS_PER_SECOND)?),
                 bytes_per_second: options.size_bytes(&BYTES_PER_SECOND)?.filter(|bytes| *bytes > 0),

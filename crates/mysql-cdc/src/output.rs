@@ -124,6 +124,12 @@ impl OutputShape {
         self
     }
 
+    /// The place of a column that is read from rows, in the batches.
+    pub(crate) fn index_of(&self, column: &str) -> Option<usize> {
+        let row = self.physical.iter().position(|known| known.name == column)?;
+        self.origins.iter().position(|origin| *origin == Origin::Row(row))
+    }
+
     /// The columns that are read from rows.
     pub(crate) fn physical(&self) -> &[Column] {
         &self.physical

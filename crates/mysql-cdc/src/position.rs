@@ -11,7 +11,7 @@
 //! is a consistent state.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -279,6 +279,9 @@ pub(crate) struct LanePosition {
     /// read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) adding: BTreeMap<String, BTreeMap<String, Option<String>>>,
+    /// Tables of which the sink may have rows that are gone from the server, by database and name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) sweeping: BTreeSet<(String, String)>,
 }
 
 impl LanePosition {
@@ -293,6 +296,7 @@ impl LanePosition {
             columns: None,
             stopped: BTreeMap::new(),
             adding: BTreeMap::new(),
+            sweeping: BTreeSet::new(),
         }
     }
 
@@ -338,6 +342,23 @@ impl LanePosition {
         {
             *from = Some(key);
         }
+    }
+
+    /// All rows of a table are to be read again, and those that are gone deleted.
+    pub(crate) fn read_again(&mut self, table: &TableId) {
+        self.add_table(table);
+        self.sweeping.insert((table.database.clone(), table.table.clone()));
+    }
+
+    /// The next table whose rows in the sink are to be looked for on the server.
+    pub(crate) fn next_swept(&self) -> Option<TableId> {
+        let (database, table) = self.sweeping.iter().next()?;
+        Some(TableId::new(database.clone(), table.clone()))
+    }
+
+    /// The sink has no more rows of a table that are gone from the server.
+    pub(crate) fn end_sweep(&mut self, table: &TableId) {
+        self.sweeping.remove(&(table.database.clone(), table.table.clone()));
     }
 
     /// No more existing rows of a table are to be read.

@@ -156,14 +156,19 @@ impl Seat {
     /// the server cannot be read.
     fn weigh(&mut self, error: Error, delay: Duration) -> Option<Duration> {
         let mut fault = error.fault();
+        if let Error::Source { .. } = error {
+            let error = ConnectorError::from(error);
+            self.status.failed(ReadPhase::Failed, &error.report());
+            self.emitter.last(SourceEvent::Failed(error));
+            return None;
+        }
         let is_unreadable = matches!(error, Error::Unreadable { .. });
         if is_unreadable && fault == Fault::Bug {
             self.unreadable += 1;
             fault = if self.unreadable < UNREADABLE_ATTEMPTS { Fault::Transient } else { fault };
         }
         let lane = self.target.lane();
-        let ends_all =
-            matches!(error, Error::Conflict(_)) || (fault == Fault::Bug && !is_unreadable);
+        let ends_all = fault == Fault::Bug && !is_unreadable;
         let error = ConnectorError::from(error);
         let report = error.report();
         if fault == Fault::Transient {

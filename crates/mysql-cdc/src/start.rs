@@ -11,7 +11,7 @@ use shardlake_connector::{
     Error as ConnectorError, EventSender, Fault, ReadRequest, RunningSource, event_channel,
 };
 
-use crate::binlog::{self, Ahead, Outlook};
+use crate::binlog::{self, Ahead, Outlook, sweep};
 use crate::checks::ServerFacts;
 use crate::connection::{Connection, Target};
 use crate::decode::TableReader;
@@ -20,11 +20,13 @@ use crate::dump::DumpFrom;
 use crate::error::{Error, Result};
 use crate::filter::parse_set;
 use crate::fleet::Fleet;
+use crate::kept::Kept;
 use crate::lane::{Emitter, Shared, reconcile};
 use crate::layouts::Layouts;
 use crate::options::{ServerAddress, StartupMode};
 use crate::output::{OutputShape, SERVER_NAME};
 use crate::position::{BinlogOffset, LanePosition, Watermark};
+use crate::purge;
 use crate::seat::Seat;
 use crate::socket::StopCheck;
 use crate::source::MysqlSource;
@@ -101,6 +103,7 @@ fn seat(
             memory_bytes: request.memory_bytes / 2 / options.servers.len().max(1),
             folder: request.spill_dir.clone(),
         },
+        kept: Kept::new(source, request, &server.name)?,
         fleet: Arc::clone(fleet),
     });
     let timeout = Duration::from_millis(options.connect_timeout_ms);
@@ -161,6 +164,9 @@ pub(crate) fn begin(
     let lane = connection.server().to_owned();
     if let Some(mut position) = stored {
         reconcile(&mut position, facts, &lane)?;
+        if shared.options.reads_again && purge::is_purged(connection, facts, &mut position)? {
+            return begin_anew(shared, target, facts, connection);
+        }
         read_anew(shared, &mut position, connection)?;
         let unread = position.snapshot.as_ref().is_some_and(|snapshot| !snapshot.complete);
         if unread {
@@ -231,6 +237,30 @@ fn read_anew(
         }
     }
     Ok(())
+}
+
+/// Begins again on a server whose binlog was purged: all its tables are read beside the binlog, from
+/// now on.
+fn begin_anew(
+    shared: &Shared,
+    target: &Target,
+    facts: &ServerFacts,
+    connection: &mut Connection,
+) -> Result<Beginning> {
+    let server = target.lane();
+    let (start, tables) = find_tables_at_a_place(shared, target, facts, connection)?;
+    let columns = Some(Layouts::of_tables(&tables).encode()?);
+    let mut position = LanePosition::streaming(facts.uuid.clone(), start).with_columns(columns);
+    for table in &tables {
+        sweep::check_key(shared, table)?;
+        position.read_again(&table.id);
+    }
+    tracing::warn!(
+        server,
+        table_count = tables.len(),
+        "the binlog that was to be read has been purged, all tables of the server are read again"
+    );
+    Ok(Beginning::new(position, tables))
 }
 
 /// Finds all tables and a place of the binlog at which they have the columns that were found.

@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
 use shardlake_change::{ChangeBatch, TableSchema};
 use shardlake_connector::{Error, ObjectName, Options, Sink, Source};
 
@@ -35,6 +38,35 @@ pub struct PlannedSource {
     /// Indices of the definition's columns that each sink with an equality key holds in it unchanged; `None` if
     /// no such sink reads the source.
     pub key_columns: Option<Vec<usize>>,
+    /// How the source's rows are found again in the sink that they reach unchanged; `None` if there is no such sink.
+    pub kept: Option<KeptColumns>,
+}
+
+/// Where the columns of a source are in the one sink that they reach unchanged and unfiltered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptColumns {
+    /// Index into [`JobPlan::sinks`].
+    pub sink: usize,
+    /// For each of [`PlannedSource::columns`], its index in the sink.
+    pub columns: Vec<usize>,
+    /// The columns as the source sends them.
+    pub schema: SchemaRef,
+}
+
+impl KeptColumns {
+    /// Rows as the sink has them (its columns [`Self::columns`]), as the source sent them.
+    ///
+    /// # Errors
+    /// A type of the sink cannot be turned into that of the source.
+    pub fn as_sent(&self, batch: &ChangeBatch) -> Result<ChangeBatch, Error> {
+        let failed = |error| Error::bug("rows of the sink do not fit the source").caused_by(error);
+        let columns = batch.rows().columns().iter().zip(self.schema.fields());
+        let columns: Vec<_> = columns
+            .map(|(column, field)| cast(column, field.data_type()).map_err(failed))
+            .collect::<Result<_, _>>()?;
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(failed)?;
+        Ok(ChangeBatch::inserts(rows))
+    }
 }
 
 /// A sink that a job writes.

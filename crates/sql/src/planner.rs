@@ -351,6 +351,7 @@ fn stages(
         if !draft.batch {
             sources.register(&plan)?;
             sources.note_key(&plan, &draft.schema.key_indices());
+            sources.note_arrivals(&plan, optimized.len());
         }
         optimized.push((draft, plan));
     }

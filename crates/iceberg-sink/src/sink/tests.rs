@@ -96,6 +96,30 @@ fn a_job_writes_commits_and_goes_on() {
 }
 
 #[test]
+fn committed_rows_are_read_back_by_their_columns() {
+    let dir = TempDir::new().unwrap();
+    let sink = create(&definition(&format!("file://{}", dir.path().display()), &[])).unwrap();
+    let claim = block_on(sink.open(&job())).unwrap();
+    let (mut writer, mut committer) =
+        (claim.sink.writer(0, 1).unwrap(), claim.sink.committer().unwrap());
+    writer.write(1, changes("+I 1 | a\n+I 2 | b\n+I 3 | b\n-D 3 | b")).unwrap();
+    let result = writer.close_epoch(1).unwrap();
+    committer.commit(&request(1, 10, vec![result])).unwrap();
+    // Written, and not committed.
+    writer.write(2, changes("+I 4 | b")).unwrap();
+    let kept = KeptRequest { columns: vec![1, 0], equal: vec![(1, "b".to_owned())] };
+    let mut batches = Vec::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut take = |batch| {
+        batches.push(batch);
+        true
+    };
+    runtime.block_on(sink.kept_rows(&kept, &mut take)).unwrap();
+    let text = shardlake_change::changelog_text(&batches).unwrap();
+    insta::assert_snapshot!(text, @"+I b | 2");
+}
+
+#[test]
 fn an_older_run_is_told_who_took_over() {
     let dir = TempDir::new().unwrap();
     let sink = create(&definition(dir.path().to_str().unwrap(), &[])).unwrap();

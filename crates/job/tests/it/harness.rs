@@ -61,6 +61,7 @@ impl Plan {
             .map(|(index, source)| PlannedSource {
                 name: name(&format!("source{index}")),
                 source: Arc::new((*source).clone()),
+                kept: None,
                 key_columns: None,
                 columns: vec![0, 1],
             })

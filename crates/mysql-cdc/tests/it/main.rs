@@ -15,6 +15,8 @@ mod load;
 #[cfg(test)]
 mod mariadb;
 #[cfg(test)]
+mod purged;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod restart;

@@ -8,8 +8,8 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::Value;
 use shardlake_change::{ChangeBatch, Column, LogicalType, RowKind, TableSchema};
 use shardlake_connector::{
-    Boundary, Error, EventReceiver, LaneStatus, ObjectName, Phase, ReadRequest, RunningSource,
-    SourceEvent, SourceFactory, SourceStatus, SplitStatus, TableDefinition,
+    Boundary, Error, EventReceiver, KeptRows, LaneStatus, ObjectName, Phase, ReadRequest,
+    RunningSource, SourceEvent, SourceFactory, SourceStatus, SplitStatus, TableDefinition,
 };
 use shardlake_mysql_cdc::MysqlCdcFactory;
 use shardlake_testkit::MysqlServer;
@@ -25,6 +25,7 @@ pub(crate) struct Definition {
     options: BTreeMap<String, String>,
     key: Vec<String>,
     key_columns: Option<Vec<usize>>,
+    kept: Option<Arc<dyn KeptRows>>,
 }
 
 impl Definition {
@@ -50,6 +51,7 @@ impl Definition {
             options: options.map(|(key, value)| (key.to_owned(), value)).into(),
             key: vec!["id".to_owned()],
             key_columns: None,
+            kept: None,
         }
     }
 
@@ -80,6 +82,12 @@ impl Definition {
     /// Says which columns the sinks have in their keys.
     pub(crate) fn key_columns(mut self, columns: &[usize]) -> Self {
         self.key_columns = Some(columns.to_vec());
+        self
+    }
+
+    /// Gives the source a way back to what was committed.
+    pub(crate) fn kept(mut self, kept: Arc<dyn KeptRows>) -> Self {
+        self.kept = Some(kept);
         self
     }
 
@@ -124,6 +132,7 @@ impl Definition {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let request = ReadRequest {
             columns: (0..self.columns.len()).collect(),
+            kept: self.kept.clone(),
             key_columns: self.key_columns.clone(),
             position,
             memory_bytes,
@@ -144,6 +153,7 @@ impl Definition {
             rows: BTreeMap::new(),
             pending: Vec::new(),
             boundary: None,
+            batches: Vec::new(),
             changes: 0,
             kinds: String::new(),
             _folder: Arc::clone(&folder),
@@ -162,6 +172,8 @@ pub(crate) struct Job {
     pub(crate) rows: BTreeMap<Vec<String>, Vec<String>>,
     pending: Vec<ChangeBatch>,
     pub(crate) boundary: Option<Boundary>,
+    /// Everything that was applied.
+    pub(crate) batches: Vec<ChangeBatch>,
     /// Changes that were applied.
     pub(crate) changes: usize,
     /// The kinds of all changes in order.
@@ -210,6 +222,7 @@ impl Job {
     }
 
     fn apply(&mut self, batch: &ChangeBatch) {
+        self.batches.push(batch.clone());
         for (kind, row) in rows_of(batch) {
             self.changes += 1;
             self.kinds.push_str(kind.as_str());
@@ -288,7 +301,7 @@ impl Job {
 }
 
 /// The rows of a batch as text.
-fn rows_of(batch: &ChangeBatch) -> Vec<(RowKind, Vec<String>)> {
+pub(crate) fn rows_of(batch: &ChangeBatch) -> Vec<(RowKind, Vec<String>)> {
     let options = FormatOptions::default().with_null("NULL");
     let columns: Vec<_> = batch
         .rows()

@@ -75,6 +75,7 @@ impl PartitionStream for SourceScan {
             let spill = SpillDir::new();
             let request = ReadRequest {
                 columns,
+                kept: None,
                 key_columns: None,
                 position: None,
                 memory_bytes: SOURCE_MEMORY_BYTES,

@@ -65,15 +65,7 @@ pub(crate) fn key_origins(
         LogicalPlan::Projection(projection) => {
             let schema = projection.input.schema();
             let origin = |index: &usize| {
-                let mut expr = projection.expr.get(*index)?;
-                loop {
-                    expr = match expr {
-                        Expr::Alias(alias) => &alias.expr,
-                        Expr::Cast(cast) => &cast.expr,
-                        Expr::Column(column) => return schema.maybe_index_of_column(column),
-                        _ => return None,
-                    };
-                }
+                projection.expr.get(*index).and_then(|expr| column_of(expr, schema))
             };
             let key: Vec<usize> = key.iter().filter_map(origin).collect();
             key_origins(&projection.input, &key, note);
@@ -82,6 +74,39 @@ pub(crate) fn key_origins(
             plan.inputs().into_iter().for_each(|input| key_origins(input, key, note));
         }
         _ => plan.inputs().into_iter().for_each(|input| key_origins(input, &[], note)),
+    }
+}
+
+/// For each column of the plan, the column of the one scan below it that arrives there unchanged; `None` if rows are
+/// filtered or come from several places.
+pub(crate) fn origins(plan: &LogicalPlan) -> Option<Vec<Option<usize>>> {
+    match plan {
+        LogicalPlan::TableScan(scan) if scan.filters.is_empty() && scan.fetch.is_none() => {
+            let width = scan.projected_schema.fields().len();
+            Some(match &scan.projection {
+                Some(projection) => projection.iter().copied().map(Some).collect(),
+                None => (0..width).map(Some).collect(),
+            })
+        }
+        LogicalPlan::SubqueryAlias(alias) => origins(&alias.input),
+        LogicalPlan::Projection(projection) => {
+            let input = origins(&projection.input)?;
+            let schema = projection.input.schema();
+            let origin =
+                |expr: &Expr| column_of(expr, schema).and_then(|at| input.get(at).copied()?);
+            Some(projection.expr.iter().map(origin).collect())
+        }
+        _ => None,
+    }
+}
+
+/// The column of the input that an expression is, under another name or type at most.
+fn column_of(expr: &Expr, input: &DFSchema) -> Option<usize> {
+    match expr {
+        Expr::Alias(alias) => column_of(&alias.expr, input),
+        Expr::Cast(cast) => column_of(&cast.expr, input),
+        Expr::Column(column) => input.maybe_index_of_column(column),
+        _ => None,
     }
 }
 

@@ -18,12 +18,12 @@ use datafusion::physical_expr::create_physical_expr;
 use shardlake_connector::{ChangelogMode, ObjectName, Source, TableDefinition};
 
 use super::error::diagnostic;
-use super::lineage::{key_origins, source_table};
+use super::lineage::{key_origins, origins, source_table};
 use super::query_source::QuerySource;
 use crate::batch::BatchSession;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::expression::{Calc, OutputColumn};
-use crate::plan::{PlannedSource, StreamNode};
+use crate::plan::{KeptColumns, PlannedSource, StreamNode};
 
 /// Refuses what cannot run as a stream. `plan` is not optimized, so that it has what the user wrote.
 pub(super) fn check_streamable(plan: &LogicalPlan) -> Result<(), Diagnostic> {
@@ -194,6 +194,8 @@ struct SourceUse {
     columns: Vec<usize>,
     /// The columns that every equality key holds unchanged.
     key_columns: Option<Vec<usize>>,
+    /// The sinks that read it: where each of its columns arrives there, if it arrives unchanged.
+    arrivals: Vec<(usize, Option<Vec<Option<usize>>>)>,
 }
 
 /// Gathers the sources of all queries of a job, so that each is read once.
@@ -242,6 +244,7 @@ impl JobSources {
                 source: Arc::clone(&table.source),
                 columns,
                 key_columns: None,
+                arrivals: Vec::new(),
             }),
         }
         Ok(())
@@ -259,6 +262,21 @@ impl JobSources {
                     Some(common) => common.retain(|column| columns.contains(column)),
                     none => *none = Some(columns),
                 }
+            }
+        });
+    }
+
+    /// Notes where the columns of its sources arrive in a sink. The sources are registered.
+    pub(super) fn note_arrivals(&mut self, plan: &LogicalPlan, sink: usize) {
+        let origins = origins(plan);
+        key_origins(plan, &[], &mut |scan, _| {
+            let table = source_table(scan.source.as_ref()).map(|table| &table.definition);
+            let known = self.uses.iter_mut().find(|known| known.definition.as_ref() == table);
+            if let (Some(known), Some(table)) = (known, table) {
+                let arrival = |column| origins.as_ref()?.iter().position(|at| *at == Some(column));
+                let columns = 0..table.schema.columns.len();
+                let arrivals = origins.is_some().then(|| columns.map(arrival).collect());
+                known.arrivals.push((sink, arrivals));
             }
         });
     }
@@ -305,6 +323,7 @@ impl JobSources {
             source: Arc::new(source),
             columns,
             key_columns: None,
+            arrivals: Vec::new(),
         });
         StreamNode::Source { index: self.uses.len() - 1 }
     }
@@ -391,12 +410,24 @@ impl JobSources {
         self.uses
             .into_iter()
             .map(|known| PlannedSource {
+                kept: known.kept(),
                 name: known.name,
                 source: known.source,
                 columns: known.columns,
                 key_columns: known.key_columns,
             })
             .collect()
+    }
+}
+
+impl SourceUse {
+    /// Where its columns are in the only sink that reads it, if all of them arrive there unchanged.
+    fn kept(&self) -> Option<KeptColumns> {
+        let [(sink, Some(arrivals))] = self.arrivals.as_slice() else { return None };
+        let columns: Option<Vec<usize>> =
+            self.columns.iter().map(|column| arrivals.get(*column).copied().flatten()).collect();
+        let schema = self.definition.as_ref()?.schema.to_arrow().project(&self.columns).ok()?;
+        Some(KeptColumns { sink: *sink, columns: columns?, schema: Arc::new(schema) })
     }
 }
 

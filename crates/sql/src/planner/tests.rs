@@ -201,6 +201,7 @@ fn sent(job: &JobPlan, changelogs: &BTreeMap<&str, &str>) -> Result<String, Erro
             let Some(text) = changelogs.get(source.name.object.as_str()) else {
                 let request = ReadRequest {
                     columns: source.columns.clone(),
+                    kept: None,
                     key_columns: None,
                     position: None,
                     memory_bytes: 1 << 20,

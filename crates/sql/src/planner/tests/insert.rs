@@ -145,6 +145,22 @@ async fn a_source_learns_which_of_its_columns_are_in_every_key() {
 }
 
 #[tokio::test]
+async fn a_source_learns_where_its_rows_are_kept_unchanged() {
+    let mut session = session(TABLES).await;
+    let mut kept = async |sql: &str| {
+        let kept = job(&mut session, sql).await.unwrap().sources[0].kept.clone();
+        kept.map(|kept| (kept.sink, kept.columns))
+    };
+    assert_eq!(kept("INSERT INTO sink SELECT id, name FROM users").await, Some((0, vec![0, 1])));
+    let view = "INSERT INTO sink SELECT i, n FROM (SELECT id AS i, db AS n FROM users)";
+    assert_eq!(kept(view).await, Some((0, vec![1, 0])));
+    assert_eq!(kept("INSERT INTO sink SELECT id, name FROM users WHERE age > 1").await, None);
+    assert_eq!(kept("INSERT INTO sink SELECT id, UPPER(name) FROM users").await, None);
+    let union = "INSERT INTO sink SELECT id, name FROM users UNION ALL SELECT id, db FROM users";
+    assert_eq!(kept(union).await, None);
+}
+
+#[tokio::test]
 async fn the_fingerprint_is_that_of_the_query_not_of_its_spelling() {
     let mut session = session(TABLES).await;
     let mut print = async |sql: &str| job(&mut session, sql).await.unwrap().fingerprint;
