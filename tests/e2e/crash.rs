@@ -2,6 +2,9 @@
 //!
 //! The load moves money between accounts in four shard tables: every transaction keeps the sum. So the sum of every
 //! snapshot of the streaming phase tells whether it shows whole transactions only, and the final rows tell the rest.
+//!
+//! A small bank is copied at once, so nearly all kills fall into the streaming phase; a large bank in tiny chunks takes many
+//! starts to copy, so most kills fall into the snapshot phase.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -18,34 +21,67 @@ use shardlake_testkit::{Reader, ServerOptions, Session, or_skip, say};
 
 const TABLES: [&str; 4] =
     ["bank_db_1.account_1", "bank_db_1.account_2", "bank_db_2.account_1", "bank_db_2.account_2"];
-const ACCOUNTS_PER_TABLE: u32 = 3_000;
 const BALANCE: u32 = 1_000;
+
+/// What is copied, and how long a process lives.
+#[derive(Clone, Copy)]
+struct Bank {
+    accounts_per_table: u32,
+    chunk_rows: u32,
+    life_ms_max: u64,
+    /// How many times as many accounts it may have in a long test.
+    growth_max: u32,
+}
+
+const SMALL: Bank =
+    Bank { accounts_per_table: 3_000, chunk_rows: 50, life_ms_max: 2_500, growth_max: 1 };
+const LARGE: Bank =
+    Bank { accounts_per_table: 30_000, chunk_rows: 20, life_ms_max: 900, growth_max: 8 };
+
+impl Bank {
+    /// A bank that is to be copied through many kills grows with them.
+    fn grown_for(self, kills: u64) -> Self {
+        let factor = u32::try_from(kills / 20).unwrap().clamp(1, self.growth_max);
+        Self { accounts_per_table: self.accounts_per_table * factor, ..self }
+    }
+}
 
 #[test]
 fn crash_loses_and_doubles_nothing_with_gtid() {
-    crash("gtid", ServerOptions::default().with_sync_binlog(1));
+    crash("gtid", SMALL, ServerOptions::default().with_sync_binlog(1));
 }
 
 #[test]
 fn crash_loses_and_doubles_nothing_without_gtid() {
-    crash("no_gtid", ServerOptions::default().with_sync_binlog(1).without_gtid());
+    crash("no_gtid", SMALL, ServerOptions::default().with_sync_binlog(1).without_gtid());
 }
 
-fn crash(name: &str, options: ServerOptions) {
+#[test]
+fn crash_while_rows_are_copied_with_gtid() {
+    crash("gtid", LARGE, ServerOptions::default().with_sync_binlog(1));
+}
+
+#[test]
+fn crash_while_rows_are_copied_without_gtid() {
+    crash("no_gtid", LARGE, ServerOptions::default().with_sync_binlog(1).without_gtid());
+}
+
+fn crash(name: &str, bank: Bank, options: ServerOptions) {
     let scene = or_skip!(Scene::start(options));
     or_skip!(Reader::ensure_available());
     let kills = number_from_env("SHARDLAKE_KILLS", 10);
+    let bank = bank.grown_for(kills);
     let seed = number_from_env("SHARDLAKE_SEED", rand::random_range(1..1_000_000));
     say(&format!("crash {name}: {kills} kills, SHARDLAKE_SEED={seed}"));
     let mut random = StdRng::seed_from_u64(seed);
-    create_accounts(&scene);
+    create_accounts(&scene, bank);
     let lake = lake_table(&scene);
-    let script = job_script(&scene, &lake);
-    let load = Load::start(&scene, seed);
+    let script = job_script(&scene, &lake, bank);
+    let load = Load::start(&scene, bank, seed);
 
     for _ in 0..kills {
         let mut job = scene.job("crash", &script).unwrap();
-        pause(Duration::from_millis(random.random_range(20..2_500)));
+        pause(Duration::from_millis(random.random_range(20..bank.life_ms_max)));
         job.ensure_running().unwrap();
         job.kill_dash_nine().unwrap();
     }
@@ -53,7 +89,7 @@ fn crash(name: &str, options: ServerOptions) {
     let mut job = scene.job("crash", &script).unwrap();
     pause(Duration::from_secs(2));
     let transactions = load.stop();
-    let expected = rows_in_mysql(&scene);
+    let expected = rows_in_mysql(&scene, bank);
     let query = "SELECT db_name, table_name, id, balance, note FROM accounts";
     wait_until("lake equals MySQL", Duration::from_secs(120), || {
         job.ensure_running()?;
@@ -65,11 +101,14 @@ fn crash(name: &str, options: ServerOptions) {
     .unwrap();
     assert_eq!(job.stop("TERM").unwrap().code(), Some(0));
 
-    let (streaming, all) = check_snapshots(&scene);
+    let history = check_snapshots(&scene, bank);
     say(&format!(
-        "crash {name}: {kills} kills, {transactions} transactions, {} rows equal, {streaming} of {all} \
-         snapshots checked for whole transactions",
-        expected.len()
+        "crash {name}: {kills} kills, {} of them before the snapshot phase had ended, {transactions} \
+         transactions, {} rows equal, {} of {} snapshots checked for whole transactions",
+        history.generations_copying.saturating_sub(1),
+        expected.len(),
+        history.streaming,
+        history.snapshots,
     ));
 }
 
@@ -77,14 +116,17 @@ fn number_from_env(name: &str, default: u64) -> u64 {
     env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn create_accounts(scene: &Scene) {
+fn create_accounts(scene: &Scene, bank: Bank) {
     scene.server.execute("CREATE DATABASE bank_db_1; CREATE DATABASE bank_db_2").unwrap();
     for table in TABLES {
         let columns = "id INT NOT NULL PRIMARY KEY, balance BIGINT NOT NULL, note VARCHAR(200)";
         scene.server.execute(&format!("CREATE TABLE {table} ({columns})")).unwrap();
         let rows: Vec<String> =
-            (0..ACCOUNTS_PER_TABLE).map(|id| format!("({id}, {BALANCE}, 'first')")).collect();
-        scene.server.execute(&format!("INSERT INTO {table} VALUES {}", rows.join(","))).unwrap();
+            (0..bank.accounts_per_table).map(|id| format!("({id}, {BALANCE}, 'first')")).collect();
+        for part in rows.chunks(10_000) {
+            let values = part.join(",");
+            scene.server.execute(&format!("INSERT INTO {table} VALUES {values}")).unwrap();
+        }
     }
 }
 
@@ -97,14 +139,15 @@ fn lake_table(scene: &Scene) -> String {
     )
 }
 
-fn job_script(scene: &Scene, lake: &str) -> String {
+fn job_script(scene: &Scene, lake: &str, bank: Bank) -> String {
+    let chunk_rows = bank.chunk_rows;
     let source = scene.source_options("root", "", "bank_db_[0-9]+", "account_[0-9]+");
     format!(
         "SET 'execution.checkpointing.interval' = '200ms';
          CREATE TABLE source (db_name STRING METADATA FROM 'database_name' VIRTUAL, \
            table_name STRING METADATA VIRTUAL, id INT NOT NULL, balance BIGINT, note STRING, \
            PRIMARY KEY (id) NOT ENFORCED) \
-           WITH ({source}, 'scan.incremental.snapshot.chunk.size' = '50');
+           WITH ({source}, 'scan.incremental.snapshot.chunk.size' = '{chunk_rows}');
          {lake}
          INSERT INTO accounts SELECT * FROM source;"
     )
@@ -118,7 +161,8 @@ struct Load {
 }
 
 impl Load {
-    fn start(scene: &Scene, seed: u64) -> Self {
+    fn start(scene: &Scene, bank: Bank, seed: u64) -> Self {
+        let id_max = bank.accounts_per_table + 500;
         let stop = Arc::new(AtomicBool::new(false));
         let count = Arc::new(AtomicU64::new(0));
         let threads = (0..2)
@@ -128,7 +172,7 @@ impl Load {
                 let mut random = StdRng::seed_from_u64(seed.wrapping_mul(31) + thread);
                 thread::spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
-                        if change_something(&session, &mut random) {
+                        if change_something(&session, &mut random, id_max) {
                             count.fetch_add(1, Ordering::Relaxed);
                         }
                         pause(Duration::from_millis(random.random_range(0..6)));
@@ -149,15 +193,15 @@ impl Load {
 }
 
 /// One transaction that keeps the sum of all balances. Returns whether it was committed.
-fn change_something(session: &Session, random: &mut StdRng) -> bool {
+fn change_something(session: &Session, random: &mut StdRng, id_max: u32) -> bool {
     let mut table = || TABLES[random.random_range(0..TABLES.len())];
     let (from, to) = (table(), table());
-    let (id, other) = (random.random_range(0..3_500), random.random_range(0..3_500));
+    let (id, other) = (random.random_range(0..id_max), random.random_range(0..id_max));
     let amount = random.random_range(1..50);
     let statements = match random.random_range(0..10) {
         // An account is closed and its balance goes to a new one, elsewhere.
         0 => {
-            let new = random.random_range(1_000..1_000_000);
+            let new = random.random_range(1_000..1_000_000_u32);
             format!(
                 "SET @balance = NULL; SELECT balance INTO @balance FROM {from} WHERE id = {id} FOR UPDATE;
                  DELETE FROM {from} WHERE id = {id};
@@ -166,7 +210,7 @@ fn change_something(session: &Session, random: &mut StdRng) -> bool {
         }
         // An account gets another number.
         1 => {
-            let new = random.random_range(0..3_500);
+            let new = random.random_range(0..id_max);
             format!("UPDATE {from} SET id = {new}, note = NULL WHERE id = {id}")
         }
         // An account is opened and closed at once, with a longer note than any before.
@@ -195,21 +239,21 @@ fn change_something(session: &Session, random: &mut StdRng) -> bool {
     done.is_ok()
 }
 
-fn rows_in_mysql(scene: &Scene) -> Vec<String> {
+fn rows_in_mysql(scene: &Scene, bank: Bank) -> Vec<String> {
     let selects = TABLES.map(|table| {
         let (database, name) = table.split_once('.').unwrap();
         format!("SELECT '{database}', '{name}', id, balance, note FROM {table}")
     });
     let rows = scene.server.query(&selects.join(" UNION ALL ")).unwrap();
     let sum: i64 = rows.iter().map(|row| row[3].parse::<i64>().unwrap()).sum();
-    assert_eq!(sum, expected_sum(), "the load itself must keep the sum");
+    assert_eq!(sum, expected_sum(bank), "the load itself must keep the sum");
     let mut lines: Vec<String> = rows.into_iter().map(|row| row.join("|")).collect();
     lines.sort_unstable();
     lines
 }
 
-fn expected_sum() -> i64 {
-    i64::from(BALANCE) * i64::from(ACCOUNTS_PER_TABLE) * 4
+fn expected_sum(bank: Bank) -> i64 {
+    i64::from(BALANCE) * i64::from(bank.accounts_per_table) * 4
 }
 
 fn first_difference(expected: &[String], seen: &[String]) -> Option<String> {
@@ -224,14 +268,24 @@ fn first_difference(expected: &[String], seen: &[String]) -> Option<String> {
     Some(format!("{counts}; missing {missing:?}; extra {extra:?}"))
 }
 
+/// What the history of the lake says.
+struct History {
+    /// Generations (starts that claimed the table) up to the one that ended the snapshot phase.
+    generations_copying: u64,
+    /// Snapshots of the streaming phase.
+    streaming: usize,
+    /// All snapshots.
+    snapshots: usize,
+}
+
 /// Every snapshot after the snapshot phase has the whole sum and no key twice.
-fn check_snapshots(scene: &Scene) -> (usize, usize) {
+fn check_snapshots(scene: &Scene, bank: Bank) -> History {
     let table = scene.table("accounts");
     let arguments = [table.to_str().unwrap(), "balance", "db_name", "table_name", "id"];
     let lines = Reader::run_script("replay.py", &arguments).unwrap();
     let snapshots: Vec<Value> =
         lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let mut streaming = 0;
+    let mut history = History { generations_copying: 0, streaming: 0, snapshots: snapshots.len() };
     let mut last_position = (0, 0);
     for snapshot in &snapshots {
         let summary = &snapshot["summary"];
@@ -240,13 +294,16 @@ fn check_snapshots(scene: &Scene) -> (usize, usize) {
         assert!(position >= last_position, "epochs go back: {snapshot}");
         last_position = position;
         if summary["shardlake.phase"] == "streaming" {
-            streaming += 1;
-            assert_eq!(snapshot["sum"], expected_sum(), "half a transaction: {snapshot}");
+            if history.streaming == 0 {
+                history.generations_copying = position.0;
+            }
+            history.streaming += 1;
+            assert_eq!(snapshot["sum"], expected_sum(bank), "half a transaction: {snapshot}");
         }
         if summary["shardlake.phase"].is_string() {
             assert_eq!(snapshot["repeated"], 0, "a key twice: {snapshot}");
         }
     }
-    assert!(streaming > 0, "no snapshot of the streaming phase among {}", snapshots.len());
-    (streaming, snapshots.len())
+    assert!(history.streaming > 0, "no snapshot of the streaming phase in {}", snapshots.len());
+    history
 }
