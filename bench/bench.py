@@ -150,14 +150,19 @@ def measure_latency():
     put("visible latency at 1 s, worst", times[-1], "s")
 
 
-def main(folder):
+CASES = {"start-up": measure_start_up, "snapshot": measure_snapshot, "backlog": measure_backlog,
+         "latency": measure_latency}
+
+
+def main(folder, *names):
     print(f"{platform.machine()}, {os.cpu_count()} cores shared with MySQL; {ROWS:,} rows, {UPDATES:,} updates")
-    measure_start_up()
+    unknown = set(names) - CASES.keys()
+    if unknown:
+        sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
     create_users()
     note(f"bench.users filled with {ROWS:,} rows")
-    measure_snapshot()
-    measure_backlog()
-    measure_latency()
+    for name in names or CASES:
+        CASES[name]()
     path = os.path.join(folder, time.strftime("%Y-%m-%dT%H-%M-%S.json"))
     with open(path, "w", encoding="utf-8") as file:
         json.dump({"rows": ROWS, "updates": UPDATES, "cores": os.cpu_count(), "load": os.getloadavg(),
@@ -168,4 +173,4 @@ def main(folder):
         print(f"{name.ljust(widths[0])}  {value.rjust(widths[1])} {unit.ljust(widths[2])}  {beside}".rstrip())
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])

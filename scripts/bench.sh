@@ -30,4 +30,4 @@ export BENCH_LIBRARIES="$server_package/usr/lib/$triplet:$server_package/lib/$tr
 export BENCH_PACKAGE=$server_package BENCH_SOCKET=$server_folder/socket BENCH_PORT=$server_port BENCH_PID=$server_pid
 export BENCH_BINARY="$(binary)" BENCH_DRAIN="$(target_folder)/release/drain" BENCH_WORK=$work
 mkdir -p "$root/bench/results"
-"$python" -B "$root/bench/bench.py" "$root/bench/results"
+"$python" -B "$root/bench/bench.py" "$root/bench/results" "$@"
