@@ -1,5 +1,6 @@
 //! The `shardlake` binary: reads its arguments and wires the crates together.
 
+mod allocator;
 mod arguments;
 mod client;
 mod connectors;
@@ -22,6 +23,7 @@ use crate::arguments::{Arguments, Command};
 
 #[expect(clippy::print_stderr, reason = "this is the program's answer to its user")]
 fn main() -> ExitCode {
+    allocator::keep_memory_small();
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Sql(sql) => sql_command::run(sql),
