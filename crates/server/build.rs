@@ -6,7 +6,7 @@ use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?);
-    let page = root.join("../../web/dist").canonicalize()?;
+    let page = root.join("../../web/page").canonicalize()?;
     println!("cargo:rerun-if-changed={}", page.display());
     let mut paths = Vec::new();
     collect(&page, &mut paths)?;

@@ -5,7 +5,11 @@
 mod client;
 mod job;
 mod scene;
+mod server;
+mod tutorial;
 
 pub use client::{Answer, Client, Row, binary};
 pub use job::Job;
 pub use scene::{Scene, pause, wait_until};
+pub use server::Server;
+pub use tutorial::tutorial_script;

@@ -9,6 +9,7 @@ mod crash;
 mod input;
 mod names;
 mod outages;
+mod page;
 mod processes;
 mod secrets;
 mod servers;

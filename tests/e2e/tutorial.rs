@@ -1,11 +1,10 @@
 //! The tutorial, statement by statement, and its four states as three readers see them.
 
-use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
-use shardlake_e2e::{Job, Scene, wait_until};
-use shardlake_testkit::{Reader, ServerOptions, or_skip, workspace_root};
+use shardlake_e2e::{Job, Scene, tutorial_script, wait_until};
+use shardlake_testkit::{Reader, ServerOptions, or_skip};
 
 /// A row of the tutorial as the readers print it.
 fn user(database: u8, table: u8, id: u32, address: &str) -> String {
@@ -53,22 +52,8 @@ fn values_of(line: &str) -> String {
 fn tutorial_is_followed_state_by_state() {
     let scene = or_skip!(Scene::start(ServerOptions::default()));
     or_skip!(Reader::ensure_available());
-    let demo = workspace_root().join("scripts/demo");
-    let shards = fs::read_to_string(demo.join("shards.sql")).unwrap();
-    scene.server.execute(&shards).unwrap();
+    let script = tutorial_script(&scene).unwrap();
     let root = scene.server.session_of("root", "123456");
-
-    let tutorial = fs::read_to_string(demo.join("tutorial.sql")).unwrap();
-    let script = tutorial
-        .replace(
-            "'mysql', 'port' = '3306'",
-            &format!("'127.0.0.1', 'port' = '{}'", scene.server.port()),
-        )
-        .replace(
-            "file:///home/iceberg/warehouse",
-            &format!("file://{}", scene.warehouse().display()),
-        );
-    assert_ne!(script, tutorial);
     let start = script.find("CREATE TABLE all_users_sink").unwrap();
     let end = script.find("INSERT INTO").unwrap();
     let lake = script.get(start..end).unwrap().to_owned();

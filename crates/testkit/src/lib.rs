@@ -3,6 +3,7 @@
 //! The invariant: nothing here touches the machine outside the workspace's `.cache` folder and temporary folders, and
 //! every process that is started here is gone when its owner is dropped or the test process ends, however it ends.
 
+mod browser;
 mod error;
 mod memory_sink;
 mod mysql_server;
@@ -17,6 +18,7 @@ mod session;
 mod skip;
 mod tcp_proxy;
 
+pub use browser::Browser;
 pub use error::Error;
 pub use memory_sink::{MemoryCommit, MemorySink, SinkFailure};
 pub use mysql_server::{Flavor, MysqlServer, ServerOptions};

@@ -73,7 +73,7 @@ fn run_python(
     Ok(text.lines().map(str::to_owned).collect())
 }
 
-fn python() -> Result<PathBuf, Error> {
+pub(crate) fn python() -> Result<PathBuf, Error> {
     let ready = workspace_root().join(".cache/venv");
     if ready.join(".complete").is_file() {
         return Ok(ready.join("bin/python"));
