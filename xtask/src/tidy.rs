@@ -29,6 +29,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
         text::error_pages,
         text::scripts_are_reached,
         text::machine_paths,
+        text::metrics,
     ] {
         rule(&tree, &mut findings);
     }

@@ -57,6 +57,47 @@ pub(crate) fn scripts_are_reached(tree: &Tree, findings: &mut Vec<String>) {
     }
 }
 
+/// A metric of the server is documented, and what the dashboards show is a metric.
+pub(crate) fn metrics(tree: &Tree, findings: &mut Vec<String>) {
+    const PAGE: &str = "docs/metrics.md";
+    let names = |path: &str| -> BTreeSet<String> {
+        let files = tree.files.iter().filter(|file| file.path.starts_with(path));
+        files.flat_map(|file| metric_names(&file.text)).collect()
+    };
+    let (documented, given) = (names(PAGE), names("crates/server/src/metrics.rs"));
+    for name in given.difference(&documented) {
+        findings.push(format!("{PAGE}: the metric {name} is missing"));
+    }
+    for name in documented.difference(&given) {
+        findings.push(format!("{PAGE}: the server has no metric {name}"));
+    }
+    for name in names("deploy/grafana/").difference(&given) {
+        findings.push(format!("deploy/grafana: the server has no metric {name}"));
+    }
+}
+
+/// `shardlake_` and more, except names of crates.
+fn metric_names(text: &str) -> impl Iterator<Item = String> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    text.split(move |c: char| !is_part(c)).filter_map(|word| {
+        let subject = word.strip_prefix("shardlake_")?.split('_').next()?;
+        let subjects = [
+            "build",
+            "process",
+            "sessions",
+            "operations",
+            "http",
+            "jobs",
+            "job",
+            "lane",
+            "operator",
+            "sink",
+        ];
+        let is_metric = subjects.contains(&subject) && word != "shardlake_job";
+        is_metric.then(|| word.to_owned())
+    })
+}
+
 /// Nothing may depend on, or speak of, the machine on which it was written.
 pub(crate) fn machine_paths(tree: &Tree, findings: &mut Vec<String>) {
     // Put together, so that this file does not find itself.
@@ -107,6 +148,16 @@ mod tests {
         let runner = ("crates/sql/tests/it/main.rs", "\"tests/slt\"");
         assert!(check(scripts_are_reached, &[script, runner]).is_empty());
         assert_eq!(check(scripts_are_reached, &[script]).len(), 1);
+    }
+
+    #[test]
+    fn metrics_code_page_and_dashboard_agree() {
+        let code = ("crates/server/src/metrics.rs", "use shardlake_job::Job; \"shardlake_job_up\"");
+        let page = ("docs/metrics.md", "| `shardlake_job_up` |");
+        let board = ("deploy/grafana/a.json", "sum(shardlake_job_up)");
+        assert!(check(metrics, &[code, page, board]).is_empty());
+        assert_eq!(check(metrics, &[code, board]).len(), 1);
+        assert_eq!(check(metrics, &[page, board]).len(), 2);
     }
 
     #[test]

@@ -69,13 +69,12 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<SourceFile>) -> Result<()
     for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_symlink() {
+        // In a second working tree `.git` is a file.
+        if path.is_symlink() || IGNORED.contains(&name.as_str()) {
             continue;
         }
         if path.is_dir() {
-            if !IGNORED.contains(&name.as_str()) {
-                collect(root, &path, files)?;
-            }
+            collect(root, &path, files)?;
         } else if let Ok(text) = fs::read_to_string(&path) {
             let relative = path.strip_prefix(root)?.to_string_lossy().into_owned();
             files.push(SourceFile { path: relative, text });
