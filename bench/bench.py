@@ -8,11 +8,13 @@ import json
 import os
 import platform
 import random
+import shutil
 import statistics
 import sys
 import time
 
-from stage import (BINARY, Job, binlog_files, binlog_size, cpu_seconds, drain, lake_table, mysql, mysqlbinlog_raw,
+from peers import PEERS
+from stage import (BINARY, PORT, WORK, Job, binlog_files, binlog_size, cpu_seconds, drain, lake_table, mysql, mysqlbinlog_raw,
                    run_measured, server_cpu, source_table)
 import lake_reader as lake
 
@@ -33,11 +35,12 @@ def note(text):
 
 def put(name, value, unit, beside=None):
     """A line of the table; `beside` is (limit, what it is), in the same unit."""
-    results[name] = {"value": value, "unit": unit}
+    key = f"{beside[1]}{name}" if beside and name.startswith(" ") else name
+    results[key] = {"value": value, "unit": unit}
     line = [name, f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.3g}", unit, ""]
     if beside:
         limit, what = beside
-        results[name] |= {"limit": limit, "limit_is": what, "ratio": value / limit}
+        results[key] |= {"limit": limit, "limit_is": what, "ratio": value / limit}
         line[3] = f"{value / limit:5.2f} x {limit:,.0f} ({what})"
     table.append(line)
 
@@ -94,6 +97,27 @@ def measure_snapshot():
         (ROWS / two["cpu_seconds"], "packet drain"))
     put("snapshot, server CPU per row", server / ROWS * 1e9, "ns")
     put("snapshot, peak memory", run.peak_bytes / 1e6, "MB")
+    for name in PEERS:
+        compare_snapshot(name, run)
+
+
+def compare_snapshot(name, ours):
+    """Our figures beside a peer's that copies the same table to plain Parquet files, which is less work."""
+    folder = os.path.join(WORK, "peer")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    if not os.environ.get("BENCH_PEERS"):
+        table.append([f"snapshot, beside {name}", "-", "", "the package cannot be had"])
+        return
+    command = [sys.executable, "-B", os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers.py"), name, PORT, folder]
+    run = run_measured(command, "peer")
+    found, wanted = lake.parquet_checksum(folder), lake.checksum("snapshot")
+    if found != wanted:
+        table.append([f"snapshot, beside {name}", "-", "", f"what it wrote differs: {found} instead of {wanted}"])
+        return
+    put(f"snapshot, beside {name}", ROWS / ours.seconds, "rows/s", (ROWS / run.seconds, name))
+    put("  per CPU-second", ROWS / ours.cpu_seconds, "rows/CPU-s", (ROWS / run.cpu_seconds, name))
+    put("  peak memory", ours.peak_bytes / 1e6, "MB", (run.peak_bytes / 1e6, name))
 
 
 def measure_backlog():

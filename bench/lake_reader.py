@@ -29,10 +29,17 @@ def count(name, where="true"):
     return _row("count(*)", name, where)[0]
 
 
+_TEXT = ("concat_ws('|', id, name, address, phone, email, CAST(amount AS DECIMAL(12, 2)), "
+         "strftime(updated_at, '%Y-%m-%d %H:%M:%S.%f'))")
+_CHECKSUM = f"count(*), sum(CAST('0x' || sha256({_TEXT})[1:8] AS UBIGINT))"
+
+
 def checksum(name):
-    text = ("concat_ws('|', id, name, address, phone, email, amount, "
-            "strftime(updated_at, '%Y-%m-%d %H:%M:%S.%f'))")
-    found = _row(f"count(*), sum(CAST('0x' || sha256({text})[1:8] AS UBIGINT))", name)
+    return tuple(int(value) for value in _row(_CHECKSUM, name))
+
+
+def parquet_checksum(folder):
+    found = _connection.execute(f"SELECT {_CHECKSUM} FROM read_parquet('{folder}/*.parquet')").fetchone()
     return tuple(int(value) for value in found)
 
 

@@ -20,6 +20,8 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 
 python=$("$root/scripts/get-readers.sh")
+BENCH_PEERS=$("$root/scripts/get-peers.sh") || BENCH_PEERS=
+export BENCH_PEERS
 server_get
 server_start "$work/mysql" --sync-binlog=0 --innodb-flush-log-at-trx-commit=2 --innodb-buffer-pool-size=2G \
     --innodb-redo-log-capacity=1G --skip-innodb-doublewrite --max-binlog-size=1G
