@@ -1,5 +1,5 @@
-//! What a hostile or broken server can send, handed to the wire layer: any bytes give a value or an error, never a panic
-//! and never more memory than they account for.
+//! What a hostile or broken server can send, handed to the wire layer: any bytes give a value or an error, never a
+//! panic and never more memory than they account for.
 //!
 //! The functions here are the fuzz targets; the property test of the wire layer includes this file.
 

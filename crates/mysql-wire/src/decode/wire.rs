@@ -132,7 +132,11 @@ impl Wire {
                 plain(Self::Compressed(prefix))
             }
             code::BIT => {
+                // 64 bits are the most.
                 let (bits, bytes) = (metadata.u8()?, metadata.u8()?);
+                if bits > 7 || bytes > 8 {
+                    return None;
+                }
                 let max_bytes = u32::from(bytes) * 8 + u32::from(bits);
                 (Self::Raw(bytes + u8::from(bits > 0)), EventType { max_bytes, ..kind })
             }

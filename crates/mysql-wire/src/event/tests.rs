@@ -116,6 +116,22 @@ fn transactions_of_mariadb_open_themselves() {
 }
 
 #[test]
+fn a_bit_column_of_too_many_bytes_is_refused() {
+    for (metadata, is_type) in [([7, 7], true), ([0, 8], true), ([1, 255], false), ([8, 0], false)]
+    {
+        let mut scribe = Scribe::new(false);
+        let names = scribe::names(&["c"]);
+        scribe.write(code::TABLE_MAP, &table_map(5, &[(16, &metadata)], &[names]));
+        let packets = scribe.packets();
+        let mut reader = EventReader::new();
+        reader.read(&packets[0]).unwrap();
+        let event = reader.read(&packets[1]).unwrap().unwrap();
+        let EventBody::TableMap(map) = event.body else { panic!("no table map") };
+        assert_eq!(source_columns(&map, &[]).is_ok(), is_type, "{metadata:?}");
+    }
+}
+
+#[test]
 fn a_small_stream_cannot_claim_to_be_a_large_one() {
     let claim = [&[0x84, 0x7f, 0xff, 0xff, 0xff][..], &deflated(&[0; 9_999], 0)[2..]].concat();
     inflate(&claim, "statement").unwrap_err();
