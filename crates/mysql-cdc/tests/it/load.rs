@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use shardlake_change::LogicalType;
-use shardlake_testkit::{MysqlServer, ServerOptions, Session, or_skip};
+use shardlake_testkit::{Flavor, MysqlServer, ServerOptions, Session, or_skip};
 
 use crate::reading::{Definition, Job, Step, server_rows};
 
@@ -202,4 +202,47 @@ fn a_small_budget_spills_large_transactions_and_chunks() {
         )
         .unwrap();
     check_equal(&server, &mut job, 1_000_002);
+}
+
+/// Takes 9 GB of disk and a minute or two, so it runs only if `SHARDLAKE_SLOW_TESTS` is set.
+#[test]
+fn a_binlog_file_past_4_gb_is_followed_and_resumed_without_gtids() {
+    if std::env::var_os("SHARDLAKE_SLOW_TESTS").is_none() {
+        return;
+    }
+    let options = ServerOptions::default()
+        .with_flavor(Flavor::Mysql)
+        .without_gtid()
+        .with_flag("--max-allowed-packet=1G");
+    let server = or_skip!(MysqlServer::start(options));
+    server
+        .execute(
+            "CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY); INSERT INTO shop.t \
+             VALUES (1); CREATE TABLE shop.large (id INT, b LONGBLOB) ENGINE=BLACKHOLE",
+        )
+        .unwrap();
+    let definition = || Definition::new(&server, "shop", "t").column("id", LogicalType::Int);
+    let mut job = definition().read(None).unwrap();
+    job.until_streaming();
+    server
+        .execute(
+            "INSERT INTO shop.large WITH RECURSIVE n AS (SELECT 1 AS id UNION ALL SELECT id + 1 \
+             FROM n WHERE id < 74) SELECT id, REPEAT('x', 60000000) FROM n; \
+             INSERT INTO shop.t VALUES (2)",
+        )
+        .unwrap();
+    job.until(|job| job.rows.len() == 2);
+    let mut position = job.position().unwrap();
+    drop(job);
+    // As if the job had ended right behind the large transaction: the rotation to the next file is 44 bytes long.
+    let first = server.query("SHOW BINARY LOGS").unwrap().swap_remove(0);
+    let offset = first[1].parse::<u64>().unwrap() - 44;
+    assert!(offset > 1 << 32, "{first:?}");
+    for lane in position.values_mut() {
+        lane["file"] = first[0].as_str().into();
+        lane["offset"] = offset.into();
+    }
+    let mut job = definition().read(Some(position)).unwrap();
+    job.until(|job| job.rows.len() == 1);
+    assert_eq!(job.text(), "2\n");
 }
