@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array,
-    Int64Array, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, new_null_array,
+    Int64Array, ListArray, MapArray, StringArray, StructArray, Time64MicrosecondArray,
+    TimestampMicrosecondArray, new_null_array,
 };
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use rand::Rng;
 use rand::rngs::SmallRng;
 use shardlake_change::LogicalType;
@@ -39,24 +42,29 @@ pub(super) struct FieldGenerator {
     data_type: LogicalType,
     kind: Kind,
     null_rate: f64,
+    /// What makes the parts of a nested value: the element, key and value, or the fields.
+    parts: Vec<FieldGenerator>,
 }
 
 /// The options of one column, by what stands behind its name.
 type FieldOptions<'a> = BTreeMap<&'a str, &'a str>;
+/// The options of all columns and of the parts of nested ones, by their path: `customer.first_name`.
+type AllOptions<'a> = BTreeMap<&'a str, FieldOptions<'a>>;
 
 /// One generator for each column of the table.
 pub(super) fn generators(table: &TableDefinition) -> Result<Vec<FieldGenerator>, Error> {
-    let mut given: BTreeMap<&str, FieldOptions<'_>> = BTreeMap::new();
+    let mut given = AllOptions::new();
     for (key, value) in table.options.iter() {
         let Some(rest) = key.strip_prefix("fields.") else { continue };
-        let (column, option) = rest.rsplit_once('.').unwrap_or((rest, ""));
+        let (path, option) = rest.rsplit_once('.').unwrap_or((rest, ""));
         if !KEYS.contains(&option) {
             let keys = KEYS.join(", ");
             return Err(Error::job(format!(
                 "Unknown option '{key}' of datagen. A column takes: {keys}"
             )));
         }
-        if table.schema.index_of(column).is_none() {
+        let column = |name: &str| table.schema.index_of(name).is_some();
+        if !column(path) && !column(path.split('.').next().unwrap_or_default()) {
             let names: Vec<&str> = table.schema.columns.iter().map(|c| c.name.as_str()).collect();
             return Err(Error::job(format!(
                 "The option '{key}' names no column of the table {}. Its columns are: {}",
@@ -64,18 +72,10 @@ pub(super) fn generators(table: &TableDefinition) -> Result<Vec<FieldGenerator>,
                 names.join(", ")
             )));
         }
-        given.entry(column).or_default().insert(option, value);
+        given.entry(path).or_default().insert(option, value);
     }
-    let none = FieldOptions::new();
-    table
-        .schema
-        .columns
-        .iter()
-        .map(|column| {
-            let options = given.get(column.name.as_str()).unwrap_or(&none);
-            FieldGenerator::new(&column.name, &column.data_type, options)
-        })
-        .collect()
+    let columns = table.schema.columns.iter();
+    columns.map(|column| FieldGenerator::of(&column.name, &column.data_type, &given)).collect()
 }
 
 /// Reads one option of a column.
@@ -93,6 +93,25 @@ fn option<T>(
 }
 
 impl FieldGenerator {
+    /// What makes the values at a path, with what makes their parts.
+    fn of(path: &str, data_type: &LogicalType, given: &AllOptions<'_>) -> Result<Self, Error> {
+        let none = FieldOptions::new();
+        let mut field = Self::new(path, data_type, given.get(path).unwrap_or(&none))?;
+        let part = |name: &str, data_type: &LogicalType| {
+            Self::of(&format!("{path}.{name}"), data_type, given)
+        };
+        field.parts = match data_type {
+            LogicalType::Array(element) => vec![part("element", element)?],
+            LogicalType::Map(key, value) => vec![part("key", key)?, part("value", value)?],
+            LogicalType::Row(fields) => fields
+                .iter()
+                .map(|(name, data_type)| part(name, data_type))
+                .collect::<Result<_, _>>()?,
+            _ => Vec::new(),
+        };
+        Ok(field)
+    }
+
     fn new(name: &str, data_type: &LogicalType, options: &FieldOptions<'_>) -> Result<Self, Error> {
         let number = |key| option(name, options, key, |text| text.parse::<f64>().ok());
         let null_rate = number("null-rate")?.unwrap_or(0.0);
@@ -140,8 +159,7 @@ impl FieldGenerator {
                 )));
             }
         };
-        check_type(name, data_type)?;
-        Ok(Self { data_type: data_type.clone(), kind, null_rate })
+        Ok(Self { data_type: data_type.clone(), kind, null_rate, parts: Vec::new() })
     }
 
     /// How many rows a sequence has; `None` for random values.
@@ -203,10 +221,47 @@ impl FieldGenerator {
                 draw.array::<TimestampMicrosecondArray, _>(|random| spec.past_micros(random))
             }
             LogicalType::Array(_) | LogicalType::Map(..) | LogicalType::Row(_) => {
-                return new_null_array(&target, rows);
+                let nested = self.nested_values(spec, rows, random);
+                return nested.unwrap_or_else(|| new_null_array(&target, rows));
             }
         };
         cast(&array, &target).unwrap_or_else(|_| new_null_array(&target, rows))
+    }
+}
+
+impl FieldGenerator {
+    /// Collections of the wanted length, or rows, of what the parts make.
+    fn nested_values(
+        &self,
+        spec: &RandomSpec,
+        rows: usize,
+        random: &mut SmallRng,
+    ) -> Option<ArrayRef> {
+        let nulls: Vec<bool> = (0..rows)
+            .map(|_| self.null_rate > 0.0 && random.random::<f64>() < self.null_rate)
+            .collect();
+        let nulls = Some(NullBuffer::from_iter(nulls.iter().map(|is_null| !is_null)));
+        let lengths: Vec<usize> = match self.data_type {
+            LogicalType::Row(_) => vec![1; rows],
+            _ => (0..rows).map(|_| spec.pick_length(random)).collect(),
+        };
+        let total = lengths.iter().sum::<usize>() as u64;
+        let parts: Vec<ArrayRef> =
+            self.parts.iter().map(|part| part.generate(0, total, random)).collect();
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        Some(match self.data_type.to_arrow() {
+            DataType::List(field) => {
+                let element = parts.into_iter().next()?;
+                Arc::new(ListArray::try_new(field, offsets, element, nulls).ok()?)
+            }
+            DataType::Map(field, sorted) => {
+                let DataType::Struct(fields) = field.data_type() else { return None };
+                let entries = StructArray::try_new(fields.clone(), parts, None).ok()?;
+                Arc::new(MapArray::try_new(field, offsets, entries, nulls, sorted).ok()?)
+            }
+            DataType::Struct(fields) => Arc::new(StructArray::try_new(fields, parts, nulls).ok()?),
+            _ => return None,
+        })
     }
 }
 
@@ -306,19 +361,8 @@ fn default_length(data_type: &LogicalType) -> usize {
     match data_type {
         LogicalType::Char(len) | LogicalType::Binary(len) => *len as usize,
         LogicalType::VarChar(len) | LogicalType::VarBinary(len) => (*len as usize).min(100),
+        LogicalType::Array(_) | LogicalType::Map(..) => 3,
         _ => 100,
-    }
-}
-
-fn check_type(name: &str, data_type: &LogicalType) -> Result<(), Error> {
-    match data_type {
-        LogicalType::Array(_) | LogicalType::Map(..) | LogicalType::Row(_) => {
-            Err(Error::job(format!(
-                "datagen cannot make values of type {data_type} for column '{name}'; use a scalar \
-                 type"
-            )))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -347,7 +391,7 @@ mod tests {
     use rand::SeedableRng;
 
     #[test]
-    fn every_scalar_type_is_made_in_its_arrow_form() {
+    fn every_type_is_made_in_its_arrow_form() {
         let types = [
             LogicalType::Char(3),
             LogicalType::String,
@@ -365,10 +409,16 @@ mod tests {
             LogicalType::Time(3),
             LogicalType::Timestamp(6),
             LogicalType::TimestampLtz(3),
+            LogicalType::Array(Box::new(LogicalType::Int)),
+            LogicalType::Map(Box::new(LogicalType::String), Box::new(LogicalType::Int)),
+            LogicalType::Row(vec![
+                ("a".to_owned(), LogicalType::Int),
+                ("b".to_owned(), LogicalType::Array(Box::new(LogicalType::String))),
+            ]),
         ];
         let mut random = SmallRng::seed_from_u64(1);
         for data_type in types {
-            let field = FieldGenerator::new("c", &data_type, &FieldOptions::new()).unwrap();
+            let field = FieldGenerator::of("c", &data_type, &AllOptions::new()).unwrap();
             let array = field.generate(0, 50, &mut random);
             assert_eq!((array.len(), array.null_count()), (50, 0), "{data_type}");
             assert_eq!(array.data_type(), &data_type.to_arrow());

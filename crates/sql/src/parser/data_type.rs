@@ -160,15 +160,12 @@ impl StatementParser<'_> {
         })
     }
 
-    /// A type inside another. All values there may be NULL.
+    /// A type inside another. All values there may be NULL, also where a user promises that none is.
     fn nested_type(&mut self) -> Result<LogicalType, Diagnostic> {
         let data_type = self.data_type()?;
-        let start = self.next;
-        if self.nullability() {
-            Ok(data_type)
-        } else {
-            Err(self.unsupported("NOT NULL inside ARRAY, MAP and ROW", start))
-        }
+        // `NOT NULL` promises something to the reader of the table, who does not need it.
+        self.nullability();
+        Ok(data_type)
     }
 
     fn in_angles<T>(
