@@ -73,7 +73,8 @@ impl Jobs {
         let job = planned.supervisor.handle();
         {
             let mut jobs = self.jobs.lock();
-            let same = |known: &&JobHandle| known.name() == job.name();
+            // Jobs whose sinks remember nothing cannot get in each other's way.
+            let same = |known: &&JobHandle| known.name() == job.name() && planned.is_exclusive;
             let running = jobs.iter().filter(same).find(|known| !known.status().is_terminal());
             if let Some(running) = running {
                 return Err(Error::AlreadyRunning {

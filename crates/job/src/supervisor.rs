@@ -39,6 +39,8 @@ pub(crate) struct Supervisor {
 pub(crate) struct Planned {
     pub(crate) supervisor: Supervisor,
     pub(crate) notices: Vec<String>,
+    /// Whether no other job of its name may run: its sinks remember where a job of this name stood.
+    pub(crate) is_exclusive: bool,
 }
 
 /// Checks the job's settings, and the savepoint that it is to start from. Does no other I/O.
@@ -94,13 +96,18 @@ pub(crate) fn plan(
         }),
         changed: Condvar::new(),
     });
+    let is_exclusive = plan.sinks.iter().any(|sink| sink.sink.stores_progress());
+    let folder_name = match is_exclusive {
+        true => plan.name.clone(),
+        false => format!("{}-{}", plan.name, record.id),
+    };
     let attempt = Attempt {
         identity: JobIdentity {
             name: plan.name.clone(),
             id: record.id.clone(),
             fingerprint: plan.fingerprint.clone(),
         },
-        folder: JobFolder::new(&environment.state_dir, &plan.name, checkpoints),
+        folder: JobFolder::new(&environment.state_dir, &folder_name, checkpoints),
         plan,
         settings,
         mode,
@@ -112,7 +119,7 @@ pub(crate) fn plan(
         record: Arc::clone(&record),
     };
     let supervisor = Supervisor { record, attempt, policy, started: Instant::now() };
-    Ok(Planned { supervisor, notices })
+    Ok(Planned { supervisor, notices, is_exclusive })
 }
 
 /// The names of sources in positions: a table that is read twice gets a number the second time.

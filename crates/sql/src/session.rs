@@ -267,7 +267,7 @@ impl Session {
     async fn submit(&self, inserts: &[Insert]) -> Result<StatementOutcome, Diagnostic> {
         let context = self.planner_context();
         let plan = planner::plan_insert(&context, inserts).await?;
-        let scope = Box::new(self.freeze(&context)?);
+        let scope = Box::new(self.freeze(&context, inserts)?);
         Ok(StatementOutcome::SubmitJob { plan: Box::new(plan), scope })
     }
 

@@ -143,6 +143,11 @@ impl CatalogStore {
         }
     }
 
+    /// Whether the catalogs are stored, and shared by the sessions of a server.
+    pub(crate) const fn is_durable(&self) -> bool {
+        self.storage.is_some()
+    }
+
     /// The names of all catalogs, sorted.
     pub(crate) fn catalog_names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.catalogs.read().keys().cloned().collect();
@@ -164,7 +169,11 @@ impl CatalogStore {
 
     /// `CREATE CATALOG`.
     pub(crate) fn create_catalog(&self, name: &str, options: Options) -> Result<(), Diagnostic> {
-        if self.catalogs.read().contains_key(name) {
+        let existing = self.catalogs.read().get(name).map(Arc::clone);
+        if let Some(existing) = existing {
+            if self.is_durable() && *existing.options() == options {
+                return Ok(());
+            }
             let message = format!("Catalog {name} already exists.");
             return Err(Diagnostic::new(Code::ObjectExists, message));
         }

@@ -113,7 +113,14 @@ impl Session {
         let added = if temporary {
             self.catalogs.create_temporary(name, object)
         } else {
-            self.catalogs.create(&name, object).await
+            match self.catalogs.create(&name, object.clone()).await {
+                // Sessions that share their catalogs may each bring the same definitions with them.
+                Err(error) if error.code == Code::ObjectExists && self.catalogs.is_durable() => {
+                    let existing = self.catalogs.get(&name).await?;
+                    if existing == Some(object) { Ok(()) } else { Err(shared(error)) }
+                }
+                other => other,
+            }
         };
         match added {
             Err(error) if error.code == Code::ObjectExists && if_not_exists => {
@@ -338,6 +345,13 @@ impl Session {
         self.database = database;
         Ok(StatementOutcome::done())
     }
+}
+
+/// The same failure, with what may surprise those who know Flink.
+fn shared(error: Diagnostic) -> Diagnostic {
+    let hint = "All sessions of a server share its tables. Add IF NOT EXISTS, use CREATE TEMPORARY \
+                TABLE, or DROP it first.";
+    Diagnostic { hint: Some(hint.to_owned()), ..error }
 }
 
 fn no_name(kind: &str, name: &Name) -> Diagnostic {
