@@ -1,8 +1,9 @@
 //! Savepoints: where a job stood, kept in a folder of its own until somebody removes it.
 //!
-//! Layout (`docs/formats/savepoint.md`): the folder `savepoint-<start of the job's id>-<random>` with one file `_metadata`, which is one line
-//! of text, `shardlake-savepoint 1 <crc32> <length>`, and then `length` bytes of JSON. A savepoint holds
-//! positions only: the rows up to there are committed in the tables of the job's sinks.
+//! Layout (`docs/formats/savepoint.md`): the folder `savepoint-<start of the job's id>-<random>` with
+//! one file `_metadata`, which is one line of text, `shardlake-savepoint 1 <crc32> <length>`, and then
+//! `length` bytes of JSON. A savepoint holds positions only: the rows up to there are committed in
+//! the tables of the job's sinks.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

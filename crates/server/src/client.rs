@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Certificate, Client, Method, RequestBuilder};
 use serde_json::{Map, Value, json};
 use shardlake_change::{ChangeBatch, Column, RowKind, RowKinds};
 use shardlake_sql::diagnostic::{Code, Diagnostic, Span};
@@ -129,6 +129,15 @@ fn diagnostic_of(failure: &Value) -> Diagnostic {
     Diagnostic::new(Code::SessionState, line.unwrap_or("The server refused without a reason."))
 }
 
+/// How a client introduces itself, and whom it trusts.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// The token, if the server asks for one.
+    pub token: Option<String>,
+    /// Certificates in PEM form that the server's may be signed with, besides those that everybody knows.
+    pub authorities: Option<Vec<u8>>,
+}
+
 impl GatewayClient {
     /// Opens a session with these settings.
     ///
@@ -136,7 +145,7 @@ impl GatewayClient {
     /// The server cannot be reached, is none, or refuses.
     pub async fn connect(
         endpoint: &str,
-        token: Option<&str>,
+        credentials: &Credentials,
         settings: &[(String, String)],
     ) -> Result<Self, Error> {
         let endpoint = endpoint.trim_end_matches('/');
@@ -144,10 +153,16 @@ impl GatewayClient {
             true => endpoint.to_owned(),
             false => format!("http://{endpoint}"),
         };
-        let client = Client::builder().timeout(TIMEOUT).build();
-        let client =
-            client.map_err(|source| Error::Unreachable { endpoint: endpoint.clone(), source })?;
-        let link = Link { client, endpoint: endpoint.into(), token: token.map(Arc::from) };
+        let unreachable = |source| Error::Unreachable { endpoint: endpoint.clone(), source };
+        let mut builder = Client::builder().timeout(TIMEOUT);
+        let authorities = credentials.authorities.as_deref();
+        let authorities = authorities.map(Certificate::from_pem_bundle).transpose();
+        for certificate in authorities.map_err(unreachable)?.into_iter().flatten() {
+            builder = builder.add_root_certificate(certificate);
+        }
+        let client = builder.build().map_err(unreachable)?;
+        let token = credentials.token.as_deref().map(Arc::from);
+        let link = Link { client, endpoint: endpoint.into(), token };
         let properties: Map<String, Value> = settings
             .iter()
             .map(|(key, value)| (key.clone(), Value::from(value.as_str())))

@@ -167,18 +167,32 @@ impl JobDirectory {
         let directory = Arc::clone(self);
         tokio::spawn(async move {
             ended(&handle).await;
-            // A job that stops with the server goes on with it.
-            if !directory.stopping.load(Ordering::SeqCst) || handle.is_complete() {
-                directory.note_end(
-                    handle.id(),
-                    StoredEnd {
-                        status: handle.status().as_str().to_owned(),
-                        at_ms: handle.ended_at_ms().unwrap_or_else(wall_clock_ms),
-                        failure: handle.failure(),
-                    },
-                );
-            }
+            directory.note_end_of(&handle);
         });
+    }
+
+    /// Notes the end of a job, unless it only stops with the server and is to go on with it.
+    fn note_end_of(&self, job: &JobHandle) {
+        if self.stopping.load(Ordering::SeqCst) && !job.is_complete() {
+            return;
+        }
+        let is_started = |known: &Known| matches!(known.state, State::Started);
+        let is_open = self.known.lock().get(job.id()).is_some_and(is_started);
+        if is_open {
+            let end = StoredEnd {
+                status: job.status().as_str().to_owned(),
+                at_ms: job.ended_at_ms().unwrap_or_else(wall_clock_ms),
+                failure: job.failure(),
+            };
+            self.note_end(job.id(), end);
+        }
+    }
+
+    /// Notes the ends of all jobs that have ended by now.
+    pub(crate) fn note_ends(&self) {
+        for job in self.jobs.list().iter().filter(|job| job.status().is_terminal()) {
+            self.note_end_of(job);
+        }
     }
 
     fn note_end(&self, id: &str, end: StoredEnd) {

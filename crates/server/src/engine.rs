@@ -24,10 +24,10 @@ use shardlake_sql::session::{
 use shardlake_sql::statement::StopJob;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::spawn_blocking;
-use uuid::Uuid;
 
 use crate::collect::{CollectSink, Delivery, send_batches};
 use crate::directory::{JobDirectory, JobView};
+use crate::guard::defines;
 use crate::secrecy::hide_secrets;
 use crate::store::Store;
 
@@ -210,6 +210,7 @@ impl Engine {
         if spawn_blocking(move || jobs.stop_all()).await.is_err() {
             tracing::error!("stopping the jobs panicked");
         }
+        self.directory.note_ends();
     }
 
     /// The jobs that were submitted.
@@ -223,9 +224,7 @@ impl Engine {
         query: StreamingQuery,
         sender: Sender<Delivery>,
     ) -> Result<JobHandle, Diagnostic> {
-        let mut plan = query.into_job(CollectSink::new(sender.clone()))?;
-        // Many sessions may run queries at a time.
-        plan.name = format!("{}-{}", plan.name, Uuid::new_v4().simple());
+        let plan = query.into_job(CollectSink::new(sender.clone()))?;
         let job = self.submit(plan).await?.job;
         let watched = job.clone();
         tokio::spawn(async move {
@@ -404,6 +403,8 @@ impl EngineSession {
             StatementOutcome::Table(table) => Ok(Answer::Table(table)),
             StatementOutcome::Query(query) => self.start_query(*query).await.map(Answer::Rows),
             StatementOutcome::SubmitJob { plan, scope } => {
+                // What also made a table is not run again; the INSERT in it is.
+                let statement = if defines(text) { scope.statement() } else { statement };
                 self.submit(*plan, statement, &scope).await
             }
             StatementOutcome::ShowJobs => jobs_table(&self.engine.job_list()).map(Answer::Table),
@@ -432,8 +433,8 @@ impl EngineSession {
         match (was_in_set, self.session.in_statement_set()) {
             (true, true) => self.inserts.push(text.to_owned()),
             (true, false) => {
-                let inserts = std::mem::take(&mut self.inserts).join(";\n");
-                return format!("EXECUTE STATEMENT SET BEGIN\n{inserts};\nEND");
+                let inserts = std::mem::take(&mut self.inserts).join("\n;\n");
+                return format!("EXECUTE STATEMENT SET BEGIN\n{inserts}\n;\nEND");
             }
             (false, _) => self.inserts.clear(),
         }
@@ -470,14 +471,24 @@ impl EngineSession {
         statement: String,
         scope: &FrozenSession,
     ) -> Result<Answer, Diagnostic> {
-        if let Some(id) = self.engine.directory.waiting(&plan.name) {
+        let is_exclusive = plan.sinks.iter().any(|sink| sink.sink.stores_progress());
+        if let Some(id) = self.engine.directory.waiting(&plan.name).filter(|_| is_exclusive) {
             return Err(job_error(&JobError::AlreadyRunning { name: plan.name, id }));
         }
-        let submitted = self.engine.submit(plan).await?;
-        if let Err(failure) = self.engine.directory.keep(&submitted.job, statement, scope) {
-            submitted.job.cancel();
-            return Err(failure);
-        }
+        // In a task of its own: a client that goes away in between leaves no job that nobody keeps.
+        let (engine, scope) = (Arc::clone(&self.engine), scope.clone());
+        let kept = tokio::spawn(async move {
+            let submitted = engine.submit(plan).await?;
+            match engine.directory.keep(&submitted.job, statement, &scope) {
+                Ok(()) => Ok(submitted),
+                Err(failure) => {
+                    submitted.job.cancel();
+                    Err(failure)
+                }
+            }
+        });
+        let submitted =
+            kept.await.map_err(|_| Diagnostic::internal("submitting the job panicked"))??;
         let job = submitted.job.id().to_owned();
         let mut lines = vec![print::SUBMITTING.to_owned()];
         lines.extend(submitted.notices.iter().map(|notice| format!("[INFO] {notice}")));

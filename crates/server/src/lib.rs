@@ -17,6 +17,7 @@ mod guard;
 mod listener;
 mod live;
 mod metrics;
+mod openapi;
 mod page;
 mod parameters;
 mod respond;
@@ -28,7 +29,7 @@ mod store;
 mod tables;
 mod tls;
 
-pub use client::GatewayClient;
+pub use client::{Credentials, GatewayClient};
 pub use collect::Delivery;
 pub use config_file::parse_config;
 pub use directory::JobView;

@@ -47,7 +47,7 @@ fn cluster_routes() -> Router<Arc<App>> {
         .route("/jobmanager/log", get(logs::current))
         .route("/jobmanager/stdout", get(logs::stdout))
         .route("/taskmanagers", get(cluster::taskmanagers))
-        .route("/taskmanagers/metrics", get(cluster::metrics))
+        .route("/taskmanagers/metrics", get(cluster::metrics_over_managers))
         .route(manager, get(cluster::taskmanager))
         .route(&format!("{manager}/metrics"), get(cluster::metrics))
         .route(&format!("{manager}/thread-dump"), get(cluster::threads))

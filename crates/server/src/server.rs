@@ -28,7 +28,7 @@ use crate::listener::Listener;
 use crate::live::{Live, sample_for_ever};
 use crate::metrics::{self, Requests};
 use crate::tls::TlsFiles;
-use crate::{api, page, rest};
+use crate::{api, openapi, page, rest};
 
 /// The most bytes of a request's body.
 const BODY_BYTES_MAX: usize = 8 << 20;
@@ -154,6 +154,7 @@ impl Server {
             .nest("/v1", rest::routes())
             .merge(api::routes())
             .route("/metrics", get(metrics::metrics))
+            .route("/openapi.json", get(openapi::document))
             .route("/healthz", get(metrics::health))
             .route("/readyz", get(metrics::readiness))
             .fallback(page_or_nothing)

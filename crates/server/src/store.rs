@@ -41,8 +41,8 @@ CREATE TABLE IF NOT EXISTS jobs (
 ) WITHOUT ROWID;
 ";
 
-/// A job as it is kept.
-#[derive(Clone, Debug)]
+/// A job as it is kept. Statement and scope may hold secrets, so there is no `Debug`.
+#[derive(Clone)]
 pub(crate) struct StoredJob {
     /// Its id.
     pub(crate) id: String,

@@ -28,7 +28,8 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = SERVER_HELP)]
 pub(crate) struct ServerArguments {
-    /// The address to listen on [default: 127.0.0.1]. Another one than a loopback address needs --tokens-file or --insecure. Key: rest.bind-address.
+    /// The address to listen on [default: 127.0.0.1]. Another one than a loopback address needs
+    /// --tokens-file or --insecure. Key: rest.bind-address.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) host: Option<IpAddr>,
 
@@ -36,7 +37,8 @@ pub(crate) struct ServerArguments {
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
 
-    /// A second port, for clients of the SQL gateway [default: 8083; none if --port is given]. Key: sql-gateway.endpoint.rest.port.
+    /// A second port, for clients of the SQL gateway [default: 8083; none if --port is given]. Key:
+    /// sql-gateway.endpoint.rest.port.
     #[arg(long, value_name = "PORT")]
     pub(crate) gateway_port: Option<u16>,
 
@@ -52,7 +54,8 @@ pub(crate) struct ServerArguments {
     #[arg(short = 'D', value_name = "KEY=VALUE", value_parser = setting)]
     pub(crate) settings: Vec<(String, String)>,
 
-    /// Asks clients for a token: a line each of `read|operate|admin TOKEN`; readable by its owner only. Key: shardlake.server.tokens-file.
+    /// Asks clients for a token: a line each of `read|operate|admin TOKEN`; readable by its owner
+    /// only. Key: shardlake.server.tokens-file.
     #[arg(long, value_name = "FILE")]
     pub(crate) tokens_file: Option<PathBuf>,
 
@@ -68,11 +71,13 @@ pub(crate) struct ServerArguments {
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     pub(crate) tls_key: Option<PathBuf>,
 
-    /// A name under which the server may be asked besides those of this machine; for servers without tokens. Key: shardlake.server.allow-hosts.
+    /// A name under which the server may be asked besides those of this machine; for servers
+    /// without tokens. Key: shardlake.server.allow-hosts.
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,
 
-    /// Another site whose pages may use the server, for example https://lake.example. Key: shardlake.server.allow-origins.
+    /// Another site whose pages may use the server, for example https://lake.example. Key:
+    /// shardlake.server.allow-origins.
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
 
@@ -123,6 +128,10 @@ pub(crate) struct SqlArguments {
     /// A file with the token for the server; without it the variable SHARDLAKE_TOKEN is looked at.
     #[arg(long, value_name = "FILE", requires = "endpoint")]
     pub(crate) token_file: Option<PathBuf>,
+
+    /// Certificates that the server's may be signed with, PEM; for https endpoints.
+    #[arg(long, value_name = "FILE", requires = "endpoint")]
+    pub(crate) ca_file: Option<PathBuf>,
 
     /// Where the lock, the log and the state of jobs are kept.
     #[arg(long, value_name = "DIR", default_value = "./.shardlake")]

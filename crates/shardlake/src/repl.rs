@@ -116,7 +116,7 @@ async fn show(
     let style = Style::of(configuration, Format::Tableau);
     match answer {
         Answer::Done(lines) | Answer::Submitted { lines, .. } => {
-            put(&format!("{}\n\n", lines.join("\n")))?
+            put(&format!("{}\n\n", lines.join("\n")))?;
         }
         Answer::Help => put(&format!("{}\n\n", print::HELP))?,
         Answer::Clear => put("\u{1b}[2J\u{1b}[H")?,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use anyhow::{Context, Result, anyhow};
-use shardlake_server::GatewayClient;
+use shardlake_server::{Credentials, GatewayClient};
 use shardlake_sql::print;
 use shardlake_sql::session::Configuration;
 use tokio::runtime::Builder;
@@ -54,8 +54,15 @@ async fn connect(arguments: &SqlArguments, is_script: bool) -> Result<SqlClient>
             .map_err(|diagnostic| anyhow!(print::error_text(&diagnostic, "")))?;
         return Ok(SqlClient::embedded(state_dir, configuration));
     };
-    let token = token(arguments.token_file.as_ref())?;
-    let client = GatewayClient::connect(endpoint, token.as_deref(), &arguments.settings).await?;
+    let authorities = arguments
+        .ca_file
+        .as_ref()
+        .map(|path| fs::read(path).with_context(|| format!("cannot read {}", path.display())));
+    let credentials = Credentials {
+        token: token(arguments.token_file.as_ref())?,
+        authorities: authorities.transpose()?,
+    };
+    let client = GatewayClient::connect(endpoint, &credentials, &arguments.settings).await?;
     Ok(SqlClient::Remote(Box::new(client)))
 }
 

@@ -51,7 +51,10 @@ fn type_to_json(data_type: &LogicalType, nullable: bool) -> Value {
             "keyType": type_to_json(key, true), "valueType": type_to_json(value, true),
         }),
         LogicalType::Row(fields) => {
-            let field = |(name, kind): &(String, LogicalType)| json!({ "name": name, "fieldType": type_to_json(kind, true) });
+            let field = |(name, kind): &(String, LogicalType)| {
+                let field_type = type_to_json(kind, true);
+                json!({ "name": name, "fieldType": field_type })
+            };
             let fields: Vec<Value> = fields.iter().map(field).collect();
             json!({ "type": "ROW", "nullable": nullable, "fields": fields })
         }

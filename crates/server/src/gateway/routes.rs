@@ -110,7 +110,7 @@ async fn close_session(State(app): Server, Path(handle): Path<String>) -> Answer
     Ok(ok(&json!({ "status": "CLOSED" })))
 }
 
-async fn heartbeat(State(app): Server, Path(handle): Path<String>) -> Answered {
+async fn heartbeat(State(app): Server, Path(handle): Path<String>, _body: Bytes) -> Answered {
     find_session(&app, "triggerHeartbeat", &handle)?;
     Ok(ok(&json!({})))
 }
@@ -233,6 +233,7 @@ async fn operation_status(
 async fn cancel_operation(
     State(app): Server,
     Path((session, operation)): Path<(String, String)>,
+    _body: Bytes,
 ) -> Answered {
     const WHAT: &str = "cancelOperation";
     let handle = parameters::handle("operation_handle", &operation)?;

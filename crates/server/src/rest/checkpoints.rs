@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -222,7 +223,11 @@ pub(crate) async fn subtasks(
 }
 
 /// `POST /jobs/{id}/checkpoints`.
-pub(crate) async fn unsupported(State(app): Server, Path(id): Path<String>) -> Outcome<Response> {
+pub(crate) async fn unsupported(
+    State(app): Server,
+    Path(id): Path<String>,
+    _body: Bytes,
+) -> Outcome<Response> {
     find_job(&app, &id)?;
     Err(Failure::new(
         StatusCode::SERVICE_UNAVAILABLE,

@@ -1,6 +1,7 @@
 //! The cluster: one process, which is JobManager and TaskManager in one.
 
 use std::collections::BTreeMap;
+use std::env::consts;
 use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, State};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use shardlake_connector::Options;
 use shardlake_job::JobStatus;
 
+use super::jobs::aggregate;
 use super::process::{self, ProcessReading};
 use crate::app::App;
 use crate::directory::wall_clock_ms;
@@ -98,7 +100,7 @@ pub(crate) async fn environment() -> Response {
     ok(&json!({
         "jvm": {
             "version": format!("Shardlake {} (no JVM)", env!("CARGO_PKG_VERSION")),
-            "arch": std::env::consts::ARCH,
+            "arch": consts::ARCH,
             "options": [],
         },
         "classpath": [],
@@ -186,12 +188,33 @@ pub(crate) async fn taskmanager(State(app): Server, Path(id): Path<String>) -> O
 
 /// `GET /jobmanager/metrics` and those of the TaskManager: the names, or the values of those that are asked for.
 pub(crate) async fn metrics(State(app): Server, RawQuery(query): RawQuery) -> Response {
+    let values = metric_values(&app);
+    let values = values.into_iter().map(|(name, value)| (name.to_owned(), value.to_string()));
+    ok(&metric_list(values, query.as_deref()))
+}
+
+/// `GET /taskmanagers/metrics`: over all TaskManagers.
+pub(crate) async fn metrics_over_managers(
+    State(app): Server,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let values = metric_values(&app);
+    let Some(asked) = query_value(query.as_deref(), "get") else {
+        let names: Vec<Value> = values.keys().map(|name| json!({ "id": name })).collect();
+        return ok(&Value::Array(names));
+    };
+    #[expect(clippy::cast_precision_loss, reason = "metrics are shown, not computed with")]
+    let entry = |name: &str| Some(aggregate(name, &[*values.get(name)? as f64]));
+    ok(&Value::Array(asked.split(',').filter_map(entry).collect()))
+}
+
+fn metric_values(app: &App) -> BTreeMap<&'static str, u64> {
     let reading = ProcessReading::take();
     let jobs = app.engine.job_list();
     let running = jobs.iter().filter(|job| !job.status.is_terminal()).count();
-    let used = used_slots(&app);
+    let used = used_slots(app);
     let total = cores().max(used);
-    let values = BTreeMap::from([
+    BTreeMap::from([
         ("Status.JVM.Memory.Heap.Used", reading.resident_bytes),
         ("Status.JVM.Memory.Heap.Committed", reading.resident_bytes),
         ("Status.JVM.Memory.Heap.Max", reading.machine_bytes),
@@ -209,9 +232,7 @@ pub(crate) async fn metrics(State(app): Server, RawQuery(query): RawQuery) -> Re
         ("numRunningJobs", running as u64),
         ("taskSlotsAvailable", (total - used) as u64),
         ("taskSlotsTotal", total as u64),
-    ]);
-    let values = values.into_iter().map(|(name, value)| (name.to_owned(), value.to_string()));
-    ok(&metric_list(values, query.as_deref()))
+    ])
 }
 
 /// The names of metrics, or the values of those that the query asks for.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{OriginalUri, Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -524,7 +525,7 @@ pub(crate) async fn cancel(
 }
 
 /// `PATCH /jobs/{id}/rescaling`.
-pub(crate) async fn unsupported_rescaling(OriginalUri(uri): OriginalUri) -> Failure {
+pub(crate) async fn unsupported_rescaling(OriginalUri(uri): OriginalUri, _body: Bytes) -> Failure {
     let message = format!(
         "{}: rescaling a running job is not supported. Stop it with a savepoint and submit it \
          again with another 'parallelism.default'.",

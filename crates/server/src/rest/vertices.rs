@@ -310,7 +310,12 @@ pub(crate) async fn subtask_accumulators(
     Path((job, vertex)): TwoIds,
 ) -> Answered {
     let (_, operator) = find(&app, &job, &vertex)?;
-    let one = |index: usize| json!({ "subtask": index, "attempt": 0, "endpoint": "localhost", "user-accumulators": [] });
+    let one = |index: usize| {
+        let none: [Value; 0] = [];
+        json!({
+            "subtask": index, "attempt": 0, "endpoint": "localhost", "user-accumulators": none,
+        })
+    };
     let subtasks: Vec<Value> = (0..operator.parallelism).map(one).collect();
     Ok(ok(&json!({
         "id": operator.id, "parallelism": operator.parallelism, "subtasks": subtasks,
