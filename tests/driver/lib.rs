@@ -6,10 +6,12 @@ mod client;
 mod job;
 mod scene;
 mod server;
+mod statement_server;
 mod tutorial;
 
 pub use client::{Answer, Client, Row, binary};
 pub use job::Job;
 pub use scene::{Scene, pause, wait_until};
 pub use server::Server;
+pub use statement_server::StatementServer;
 pub use tutorial::tutorial_script;

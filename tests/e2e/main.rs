@@ -7,6 +7,7 @@
 mod catalogs;
 mod crash;
 mod input;
+mod jobs_outlive;
 mod names;
 mod outages;
 mod page;

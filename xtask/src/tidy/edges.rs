@@ -38,7 +38,7 @@ const EDGES: [(&str, &[&str]); 14] = [
 ];
 
 /// Foreign crates that only some of ours may name.
-const OWNERS: [(&str, &[&str]); 14] = [
+const OWNERS: [(&str, &[&str]); 16] = [
     ("mysql_common", &["mysql-wire"]),
     ("mysql_async", &["testkit"]),
     ("rustls", &["mysql-cdc", "server", "job"]),
@@ -51,6 +51,8 @@ const OWNERS: [(&str, &[&str]); 14] = [
     ("timely", &["dataflow"]),
     ("differential-dataflow", &["dataflow"]),
     ("axum", &["server"]),
+    ("hyper", &["server"]),
+    ("rusqlite", &["server", "iceberg-table"]),
     ("clap", &["shardlake"]),
     ("reedline", &["shardlake"]),
 ];
