@@ -5,6 +5,7 @@
 
 mod create;
 mod data_type;
+mod maintenance;
 mod query;
 mod settings;
 mod show;
@@ -270,7 +271,11 @@ impl<'a> StatementParser<'a> {
             "SELECT" | "WITH" | "VALUES" => self.query().map(Statement::Query),
             "CREATE" => self.create(),
             "DROP" => self.drop_object(),
-            "ALTER" => self.alter(),
+            "ALTER" => match self.maintenance()? {
+                Some(statement) => Ok(statement),
+                None => self.alter(),
+            },
+            "CALL" => self.call(),
             "USE" => self.use_object(),
             "SHOW" => self.show(),
             "DESCRIBE" | "DESC" => self.describe(),
@@ -306,7 +311,6 @@ impl<'a> StatementParser<'a> {
             "TRUNCATE" => "TRUNCATE TABLE",
             "ANALYZE" => "ANALYZE TABLE",
             "COMPILE" => "COMPILE PLAN",
-            "CALL" => "CALL",
             _ => {
                 return Diagnostic::syntax("Non-query expression encountered in illegal context")
                     .with_hint("HELP; lists the statements.")

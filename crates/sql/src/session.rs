@@ -6,6 +6,7 @@
 mod configuration;
 mod ddl;
 mod frozen;
+mod maintenance;
 mod result_table;
 mod show;
 
@@ -216,6 +217,7 @@ impl Session {
                 let planned = planner::plan_query(&self.planner_context(), &query).await?;
                 Ok(StatementOutcome::Query(Box::new(planned)))
             }
+            Statement::Maintain(maintain) => self.maintain(maintain).await,
             Statement::StopJob(stop) => Ok(StatementOutcome::StopJob(stop)),
             Statement::Help => Ok(StatementOutcome::Help),
             Statement::Clear => Ok(StatementOutcome::Clear),

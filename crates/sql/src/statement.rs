@@ -68,6 +68,8 @@ pub enum Statement {
     EndStatementSet,
     /// `SELECT`, `WITH`, `VALUES`.
     Query(Query),
+    /// `ALTER TABLE … COMPACT` and the like, also as `CALL`.
+    Maintain(Maintain),
     /// `STOP JOB`.
     StopJob(StopJob),
     /// `HELP`.
@@ -212,6 +214,41 @@ pub enum AlterAction {
     Reset(Vec<String>),
     /// `RENAME TO name`.
     Rename(Name),
+}
+
+/// Care for a table of the lake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Maintain {
+    /// The table.
+    pub name: Name,
+    /// What is done.
+    pub action: MaintainAction,
+}
+
+/// What is done for a table of the lake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MaintainAction {
+    /// `COMPACT [ALL]`.
+    Compact {
+        /// Whether files that are as they should be are rewritten too.
+        everything: bool,
+    },
+    /// `EXPIRE SNAPSHOTS [OLDER THAN 'time'] [RETAIN LAST n]`.
+    ExpireSnapshots {
+        /// Snapshots from before this time expire.
+        older_than: Option<String>,
+        /// How many are kept at least.
+        retain_last: Option<u64>,
+    },
+    /// `REMOVE ORPHAN FILES [OLDER THAN 'time'] [DRY RUN]`.
+    RemoveOrphanFiles {
+        /// Files from before this time are removed.
+        older_than: Option<String>,
+        /// Whether they are listed only.
+        dry_run: bool,
+    },
+    /// `REWRITE MANIFESTS`.
+    RewriteManifests,
 }
 
 /// What `DROP` removes.

@@ -91,7 +91,8 @@ pub async fn remove_orphans(table: &Table, orphans: &[OrphanFile]) -> Result<(),
     table.storage().delete(&locations).await
 }
 
-/// Whether a file tells the catalog which version is the current one. Versions themselves are files of the metadata log.
+/// Whether a file tells the catalog which version is the current one. Versions themselves are files of
+/// the metadata log.
 fn is_of_catalog(location: &str) -> bool {
     let name = location.rsplit('/').next().unwrap_or(location);
     name.starts_with("version-hint")
