@@ -156,7 +156,7 @@ fn a_server_that_cannot_be_read_stands_still_alone() {
     second.execute("UPDATE shop.orders_2 SET name = 'b' WHERE id = 2").unwrap();
     jobs[1].until(|job| job.changes > 2);
     while jobs[0].lane_status().phase != ReadPhase::Failed {
-        std::thread::park_timeout(std::time::Duration::from_millis(20));
+        thread::park_timeout(Duration::from_millis(20));
     }
     let error = jobs[0].lane_status().last_error.unwrap();
     assert!(error.contains("statement or mixed based replication format"), "{error}");
