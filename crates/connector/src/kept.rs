@@ -23,9 +23,9 @@ pub struct KeptRequest {
 
 /// The committed rows of a job as one of its sources sees them.
 pub trait KeptRows: Send + Sync + fmt::Debug {
-    /// Sends the rows that were committed last to `receive`, as inserts in the shape in which the source sends them (the
-    /// columns of the read request). `equal` names columns of the source's definition, all of them text, and what they
-    /// must hold. Call it from a thread that may block.
+    /// Sends the rows that were committed last to `receive`, as inserts in the shape in which the source sends
+    /// them (the columns of the read request). `equal` names columns of the source's definition, all of them
+    /// text, and what they must hold. Call it from a thread that may block.
     ///
     /// # Errors
     /// The sink cannot be read.

@@ -10,8 +10,8 @@ use futures::StreamExt as _;
 
 use crate::{AsOf, Error, IcebergTableProvider, Table};
 
-/// Sends the rows that hold these texts in these columns to `receive`, until it returns false. One batch after the other is
-/// read, so memory does not depend on how many rows there are.
+/// Sends the rows that hold these texts in these columns to `receive`, until it returns false. One batch after
+/// the other is read, so memory does not depend on how many rows there are.
 ///
 /// # Errors
 /// A column is not there, or a file cannot be read.

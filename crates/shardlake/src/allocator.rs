@@ -2,8 +2,8 @@
 //!
 //! Batches are filled on one thread and freed on another. By default glibc keeps such memory: it gives each
 //! thread an arena of its own, and after the first large block was freed it takes large blocks from the arenas
-//! too, where they leave holes. The snapshot of the benchmark then peaks at 276 MB with 141 MB in use; with these settings
-//! at 228 MB, at the same cost (`make bench`).
+//! too, where they leave holes. The snapshot of the benchmark then peaks at 276 MB with 141 MB in use; with
+//! these settings at 228 MB, at the same cost (`make bench`).
 
 /// Blocks from this size on are mapped by themselves, so that freeing them gives their memory back.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
