@@ -50,6 +50,11 @@ pub(crate) const SORT_ORDER: OptionSpec = OptionSpec::new(
     OptionKind::Text,
     "How rows are sorted in the data files of a new table, for example 'day(ts) DESC, id NULLS LAST'.",
 );
+pub(crate) const BRANCH: OptionSpec = OptionSpec::new(
+    "branch",
+    OptionKind::Text,
+    "The branch that is written; one that the table does not have begins at the main branch.",
+);
 pub(crate) const UPSERT: OptionSpec = OptionSpec::new(
     "write.upsert.enabled",
     OptionKind::Boolean,
@@ -131,6 +136,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     CATALOG_TABLE,
     FORMAT_VERSION,
     SORT_ORDER,
+    BRANCH,
     UPSERT,
     DISTRIBUTION_MODE,
     WRITE_FORMAT,

@@ -12,7 +12,7 @@ use shardlake_connector::{
 };
 use shardlake_iceberg_table::commit::Committer;
 use shardlake_iceberg_table::{
-    DeleteMode, DeltaWriter, DeltaWriterOptions, WriterShared, read_rows,
+    BranchCatalog, DeleteMode, DeltaWriter, DeltaWriterOptions, WriterShared, read_rows,
 };
 
 use crate::Target;
@@ -20,7 +20,7 @@ use crate::committer::{IcebergCommitter, from_epoch};
 use crate::error::from_lake;
 use crate::maintenance::MaintenanceOptions;
 use crate::options::{
-    COMPACTION, COMPACTION_CPU, COMPACTION_GROUP, DELETE_MODE, ENCODERS, FILE_RETENTION,
+    BRANCH, COMPACTION, COMPACTION_CPU, COMPACTION_GROUP, DELETE_MODE, ENCODERS, FILE_RETENTION,
     INDEX_MEMORY, OPTIONS, POSITION_COMMIT_INTERVAL,
 };
 use crate::writer::IcebergWriter;
@@ -40,7 +40,10 @@ impl SinkFactory for IcebergSinkFactory {
 
     fn create(&self, table: &TableDefinition) -> Result<Arc<dyn Sink>, Error> {
         table.options.validate(self.connector(), OPTIONS)?;
-        let target = Target::of_definition(table)?;
+        let mut target = Target::of_definition(table)?;
+        if let Some(branch) = table.options.text(&BRANCH).filter(|branch| !branch.is_empty()) {
+            target.catalog = Arc::new(BranchCatalog::new(target.catalog, branch));
+        }
         let index_memory = table.options.size_bytes(&INDEX_MEMORY)?.unwrap_or(u64::MAX);
         let encoders = table.options.integer(&ENCODERS)?.unwrap_or(1);
         let delete_mode = table.options.text(&DELETE_MODE).map(str::parse::<DeleteMode>);

@@ -1,5 +1,6 @@
 //! Where tables are found by name, and how a new version of a table becomes its current one.
 
+mod branch;
 mod creation;
 mod drop;
 mod hadoop;
@@ -12,6 +13,7 @@ mod sql;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+pub use branch::BranchCatalog;
 pub use creation::{PartitionField, PartitionTransform, SortField, TableCreation};
 pub use hadoop::HadoopCatalog;
 use hadoop_objects::HadoopObjectCatalog;

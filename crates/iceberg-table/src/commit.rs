@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub(crate) use expiry::{Expiry, Retention};
-use iceberg::spec::{MAIN_BRANCH, ManifestFile, TableMetadataBuilder};
+use iceberg::spec::{ManifestFile, TableMetadataBuilder};
 use manifests::Manifests;
 pub use progress::{EpochProgress, JobProgress, Writer};
 pub use rebase::ForeignFiles;
@@ -266,7 +266,7 @@ impl Committer {
         let built = pending
             .expiry
             .apply(builder)
-            .set_branch_snapshot(snapshot, MAIN_BRANCH)
+            .set_branch_snapshot(snapshot, self.table.branch())
             .and_then(|builder| builder.set_properties(property.into_iter().collect()))
             .and_then(TableMetadataBuilder::build)
             .map_err(|error| Error::bug(format!("the new version is invalid: {error}")))?;

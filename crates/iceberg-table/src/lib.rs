@@ -22,8 +22,9 @@ mod time_travel;
 mod writer;
 
 pub use catalog::{
-    Catalog, HadoopCatalog, PartitionField, PartitionTransform, RestCatalog, SortField, SqlCatalog,
-    SqlConnection, TableCreation, catalog_option_keys, is_catalog_option, open_catalog,
+    BranchCatalog, Catalog, HadoopCatalog, PartitionField, PartitionTransform, RestCatalog,
+    SortField, SqlCatalog, SqlConnection, TableCreation, catalog_option_keys, is_catalog_option,
+    open_catalog,
 };
 pub use error::{Cause, Error};
 pub use index::KeyIndex;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef as ArrowSchemaRef;
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    Manifest, ManifestFile, ManifestList, SchemaRef, Snapshot, SnapshotRef, TableMetadata,
+    MAIN_BRANCH, Manifest, ManifestFile, ManifestList, SchemaRef, Snapshot, SnapshotRef,
+    TableMetadata,
 };
 
 use crate::{Error, Storage, schema};
@@ -46,6 +47,8 @@ pub struct Table {
     storage: Storage,
     file_io: FileIO,
     arrow_schema: ArrowSchemaRef,
+    /// The branch on which it is seen.
+    branch: Arc<str>,
 }
 
 impl Table {
@@ -57,7 +60,8 @@ impl Table {
     ) -> Result<Self, Error> {
         let arrow_schema = schema::to_arrow(metadata.current_schema())?;
         let (metadata, file_io) = (Arc::new(metadata), storage.file_io());
-        Ok(Self { name, metadata, metadata_location, storage, file_io, arrow_schema })
+        let branch = MAIN_BRANCH.into();
+        Ok(Self { name, metadata, metadata_location, storage, file_io, arrow_schema, branch })
     }
 
     /// The table's name.
@@ -108,10 +112,33 @@ impl Table {
         &self.arrow_schema
     }
 
-    /// The newest snapshot of the main branch; none if nothing was committed yet.
+    /// The same table, seen on a branch.
+    #[must_use]
+    pub(crate) fn on_branch(self, branch: Arc<str>) -> Self {
+        Self { branch, ..self }
+    }
+
+    /// The branch on which the table is seen, which is the main branch unless it was opened on another.
+    #[must_use]
+    pub fn branch(&self) -> &str {
+        &self.branch
+    }
+
+    /// The newest snapshot of the branch; none if nothing was committed yet. A branch that is not there
+    /// begins where the main branch is.
     #[must_use]
     pub fn current_snapshot(&self) -> Option<&SnapshotRef> {
-        self.metadata.current_snapshot()
+        let main = self.metadata.current_snapshot();
+        if &*self.branch == MAIN_BRANCH {
+            return main;
+        }
+        self.metadata.snapshot_for_ref(&self.branch).or(main)
+    }
+
+    /// The id of [`Self::current_snapshot`].
+    #[must_use]
+    pub fn current_snapshot_id(&self) -> Option<i64> {
+        self.current_snapshot().map(|snapshot| snapshot.snapshot_id())
     }
 
     /// The manifests of a snapshot, data and deletes.

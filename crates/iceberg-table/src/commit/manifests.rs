@@ -122,7 +122,7 @@ impl Manifests {
         if wanted.is_empty() {
             return Ok(next);
         }
-        let snapshot_id = table.metadata().current_snapshot_id().unwrap_or(-1);
+        let snapshot_id = table.current_snapshot_id().unwrap_or(-1);
         Err(Error::FilesRemoved { table: table.name().clone(), snapshot_id })
     }
 

@@ -42,7 +42,7 @@ pub(crate) async fn check(base: &Table, newer: &Table, writer: &Writer) -> Resul
             writer.job
         )));
     }
-    let known = base.metadata().current_snapshot_id();
+    let known = base.current_snapshot_id();
     let mut foreign = Vec::new();
     let mut is_connected = known.is_none();
     for snapshot in ancestors(newer) {
@@ -56,7 +56,7 @@ pub(crate) async fn check(base: &Table, newer: &Table, writer: &Writer) -> Resul
         check_fence(newer, snapshot, writer)?;
     }
     if !is_connected {
-        let snapshot_id = newer.metadata().current_snapshot_id().unwrap_or(-1);
+        let snapshot_id = newer.current_snapshot_id().unwrap_or(-1);
         return Err(Error::FilesRemoved { table: base.name().clone(), snapshot_id });
     }
     let mut found = Foreign::default();

@@ -206,9 +206,7 @@ fn add_deletes(
     deletes: Vec<RowDeletes>,
     files: &mut WrittenFiles,
 ) -> Result<(), Error> {
-    if table.metadata().format_version() >= iceberg::spec::FormatVersion::V3
-        || files.copies_on_write
-    {
+    if table.metadata().format_version() >= iceberg::spec::FormatVersion::V3 {
         files.row_deletes.extend(deletes);
         return Ok(());
     }

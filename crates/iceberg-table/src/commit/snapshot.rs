@@ -147,7 +147,7 @@ impl PendingSnapshot {
         let output = table.file_io().new_output(&path).map_err(storage)?;
         let file = output.writer().await.map_err(storage)?;
         let metadata = table.metadata();
-        let parent = metadata.current_snapshot_id();
+        let parent = table.current_snapshot_id();
         let sequence_number = metadata.next_sequence_number();
         let mut list = match metadata.format_version() {
             FormatVersion::V1 => ManifestListWriter::v1(file, id, parent),
@@ -184,7 +184,7 @@ impl PendingSnapshot {
         additional_properties.extend(summary);
         let builder = Snapshot::builder()
             .with_snapshot_id(self.snapshot_id)
-            .with_parent_snapshot_id(metadata.current_snapshot_id())
+            .with_parent_snapshot_id(table.current_snapshot_id())
             .with_sequence_number(metadata.next_sequence_number())
             .with_timestamp_ms(timestamp_ms)
             .with_manifest_list(manifest_list)
@@ -213,7 +213,7 @@ impl PendingSnapshot {
         }
         let mut counts = collector.build();
         let empty = HashMap::new();
-        let former = metadata
+        let former = table
             .current_snapshot()
             .map_or(&empty, |snapshot| &snapshot.summary().additional_properties);
         for (total, added, removed) in TOTALS {
@@ -222,7 +222,7 @@ impl PendingSnapshot {
                 Some(text) => text.parse::<u64>().ok(),
             };
             // A total that another writer left out stays unknown.
-            if metadata.current_snapshot().is_some() && !former.contains_key(total) {
+            if table.current_snapshot().is_some() && !former.contains_key(total) {
                 continue;
             }
             let (before, added, removed) =

@@ -238,6 +238,31 @@ fn a_foreign_snapshot_that_removed_files_makes_the_run_end() {
     assert_eq!(lake.rows(), ["1 | again"]);
 }
 
+#[test]
+fn a_branch_begins_at_main_and_leaves_it_alone() {
+    let lake = Lake::new();
+    run(&lake).epoch(1, "+I 1 | a\n+I 2 | b");
+    let branch: Arc<dyn Catalog> =
+        Arc::new(crate::BranchCatalog::new(Arc::clone(&lake.catalog), "audit"));
+    let on_branch = || block_on(branch.load(&lake.name)).unwrap();
+    let start = || {
+        let claim = Committer::claim(Arc::clone(&branch), &lake.name, "auditor", "id");
+        let committer = block_on(claim).unwrap();
+        let shared = block_on(WriterShared::load(committer.table(), DeltaWriterOptions::default()));
+        Run { committer, writer: crate::DeltaWriter::new(shared.unwrap(), 0) }
+    };
+    let mut audit = start();
+    audit.epoch(1, "-U 1 | a\n+U 1 | c\n+I 3 | d");
+    assert_eq!(crate::testing::rows(&on_branch()), ["1 | c", "2 | b", "3 | d"]);
+    assert_eq!(lake.rows(), ["1 | a", "2 | b"]);
+    // Both go on, each on its own.
+    run(&lake).epoch(2, "-D 2 | b");
+    audit.epoch(2, "-D 3 | d");
+    assert_eq!(lake.rows(), ["1 | a"]);
+    assert_eq!(crate::testing::rows(&on_branch()), ["1 | c", "2 | b"]);
+    assert_eq!(start().committer.progress(), Some(&progress(2)));
+}
+
 /// Raises the format version of the table, as another writer does.
 fn upgrade(lake: &Lake) {
     let table = lake.table();

@@ -56,8 +56,7 @@ pub(crate) async fn resolve(
 ) -> Result<(), Error> {
     pending.vectors.clear();
     pending.replaced = Removal::default();
-    if table.metadata().format_version() < FormatVersion::V3 || pending.delta.files.copies_on_write
-    {
+    if table.metadata().format_version() < FormatVersion::V3 {
         return Ok(());
     }
     let mut deletes = new_deletes(table, pending)?;
@@ -90,9 +89,11 @@ fn take_over(
         (DataContentType::PositionDeletes, DataFileFormat::Puffin) => {
             let of = file.referenced_data_file().unwrap_or_default();
             let Some(deletes) = deletes.get_mut(of.as_str()) else { return Ok(()) };
-            for row in deletion_vector::read(table.storage(), file)? {
-                let row = u32::try_from(row).map_err(|_| too_large(file.file_path()))?;
-                deletes.rows.insert(row);
+            for (high, rows) in deletion_vector::read(table.storage(), file)?.bitmaps() {
+                if high > 0 {
+                    return Err(too_large(file.file_path()));
+                }
+                deletes.rows |= rows;
             }
             replaced.add(file);
         }

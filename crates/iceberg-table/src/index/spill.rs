@@ -62,7 +62,11 @@ impl Spill {
             .temporary(true)
             .open()
             .map_err(failed)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(memory / 8);
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(memory / 4)
+                .expect_point_read_hits(false)
+        };
         let keys = database.keyspace("keys", options).map_err(failed)?;
         tracing::info!(folder = %folder.display(), "the key index goes on on disk");
         Ok(Self { store: Some((database, keys)), folder, _lock: lock, lock_path })

@@ -81,8 +81,7 @@ impl DeltaWriter {
         let deletes = self.shared.form.lock().deletes;
         if !deletes && !kinds.is_insert_only() {
             return Err(Error::Invalid(
-                "a table of format version 1 has no deletes; raise its 'format-version' or set \
-                 'shardlake.delete-mode' = 'copy-on-write'"
+                "a table of format version 1 has no deletes; raise its 'format-version' to 2 or 3"
                     .to_owned(),
             ));
         }

@@ -103,7 +103,6 @@ impl EpochWriter {
             partitions.insert(Box::default(), Arc::new(shared.format.unpartitioned()));
         }
         let written = WrittenFiles {
-            copies_on_write: form.copies,
             partition_types: shared.format.partition_types.clone(),
             ..WrittenFiles::default()
         };

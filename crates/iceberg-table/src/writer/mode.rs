@@ -16,8 +16,6 @@ pub enum DeleteMode {
     DeletionVector,
     /// By key, as Flink does it: no key index, but readers have to compare keys.
     Equality,
-    /// By writing the data files anew that hold the rows.
-    CopyOnWrite,
 }
 
 impl FromStr for DeleteMode {
@@ -28,9 +26,8 @@ impl FromStr for DeleteMode {
             "position" => Ok(Self::Position),
             "deletion-vector" => Ok(Self::DeletionVector),
             "equality" => Ok(Self::Equality),
-            "copy-on-write" => Ok(Self::CopyOnWrite),
             _ => Err(Error::Invalid(format!(
-                "'{text}' is no delete mode; use position, deletion-vector, equality or copy-on-write"
+                "'{text}' is no delete mode; use position, deletion-vector or equality"
             ))),
         }
     }
@@ -43,8 +40,6 @@ pub(crate) struct DeleteForm {
     pub(crate) by_key: bool,
     /// Whether rows that are found are handed to the commit, not written as position delete files.
     pub(crate) by_commit: bool,
-    /// Whether the commit writes data files anew.
-    pub(crate) copies: bool,
     /// Whether position deletes of one data file have a file of their own.
     pub(crate) granularity: Granularity,
     /// Whether an insertion replaces what has its key, without a deletion before it.
@@ -84,14 +79,12 @@ impl DeleteForm {
                 )));
             }
         };
-        let copies = mode == Some(DeleteMode::CopyOnWrite);
         Ok(Self {
             by_key: mode == Some(DeleteMode::Equality),
-            by_commit: copies || version >= FormatVersion::V3,
-            copies,
+            by_commit: version >= FormatVersion::V3,
             granularity,
             upserts: properties::UPSERT.read(all)?,
-            deletes: copies || version >= FormatVersion::V2,
+            deletes: version >= FormatVersion::V2,
         })
     }
 }

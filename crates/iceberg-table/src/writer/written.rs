@@ -51,10 +51,8 @@ pub struct WrittenFiles {
     /// Position and equality delete files.
     pub(crate) deletes: Vec<NewFile>,
     /// Rows that are gone and for which no delete file was written: the commit makes deletion vectors
-    /// of them, or writes the data files anew.
+    /// of them.
     pub(crate) row_deletes: Vec<RowDeletes>,
-    /// Whether data files are written anew for `row_deletes`.
-    pub(crate) copies_on_write: bool,
     /// The types of partition values, by partition spec.
     pub(crate) partition_types: BTreeMap<i32, StructType>,
 }
@@ -63,7 +61,6 @@ pub struct WrittenFiles {
 #[derive(Serialize, Deserialize)]
 struct Encoded {
     version: u32,
-    copies_on_write: bool,
     data: Vec<EncodedFile>,
     deletes: Vec<EncodedFile>,
     row_deletes: Vec<EncodedRowDeletes>,
@@ -105,7 +102,6 @@ impl WrittenFiles {
         self.data.append(&mut other.data);
         self.deletes.append(&mut other.deletes);
         self.row_deletes.append(&mut other.row_deletes);
-        self.copies_on_write |= other.copies_on_write;
         self.partition_types.append(&mut other.partition_types);
     }
 
@@ -148,7 +144,6 @@ impl WrittenFiles {
         }
         let header = serde_json::to_vec(&Encoded {
             version: VERSION,
-            copies_on_write: self.copies_on_write,
             data: files(&self.data)?,
             deletes: files(&self.deletes)?,
             row_deletes,
@@ -179,7 +174,7 @@ impl WrittenFiles {
         if encoded.version != VERSION {
             return Err(corrupt(format!("it has version {}", encoded.version)));
         }
-        let mut written = Self { copies_on_write: encoded.copies_on_write, ..Self::default() };
+        let mut written = Self::default();
         let specs = encoded.data.iter().chain(&encoded.deletes).map(|file| file.spec);
         for spec_id in specs.chain(encoded.row_deletes.iter().map(|deletes| deletes.spec)) {
             if let Entry::Vacant(vacant) = written.partition_types.entry(spec_id) {
