@@ -6,6 +6,7 @@
 
 mod catalogs;
 mod crash;
+mod evolution;
 mod input;
 mod jobs_outlive;
 mod names;

@@ -228,6 +228,7 @@ mod tests {
             key_columns: None,
             position: made.map(|made| [(LANE.to_owned(), json!(made))].into()),
             memory_bytes: 1 << 20,
+            schema_change: None,
             spill_dir: std::env::temp_dir(),
         }
     }

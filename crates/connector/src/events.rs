@@ -38,6 +38,10 @@ pub struct Boundary {
 pub enum SourceEvent {
     /// Rows of transactions whose end has been read, at most about 2 MiB.
     Rows(ChangeBatch),
+    /// A batch that takes effect between what was sent before it and what follows: the engine commits
+    /// everything before it first, then it and its boundary, then goes on. It stands behind a boundary, and
+    /// the next one follows at once.
+    Alone(ChangeBatch),
     /// All rows sent so far belong to transactions that are complete.
     Boundary(Boundary),
     /// A bounded source has sent its last boundary. Nothing follows.

@@ -10,6 +10,7 @@ mod fault;
 mod kept;
 mod options;
 mod references;
+mod schema_change;
 mod sink;
 mod source;
 mod status;
@@ -21,6 +22,7 @@ pub use events::{
 pub use fault::{Error, Fault};
 pub use kept::{KeptRequest, KeptRows, RowReceiver};
 pub use options::{OptionKind, OptionSpec, Options, parse_duration_ms, parse_size_bytes};
+pub use schema_change::{RowRemoval, SchemaChangeBehavior};
 pub use sink::{
     Claim, CommitOutcome, CommitRequest, JobIdentity, OpenedSink, Progress, Sink, SinkCommitter,
     SinkFactory, SinkWriter, WriteResult,

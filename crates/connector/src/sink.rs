@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use shardlake_change::ChangeBatch;
 
 use crate::{
-    ChangelogMode, Error, JobPosition, KeptRequest, OptionSpec, Phase, RowReceiver, TableDefinition,
+    ChangelogMode, Error, JobPosition, KeptRequest, OptionSpec, Phase, RowReceiver,
+    SchemaChangeBehavior, TableDefinition,
 };
 
 /// Makes the sinks of one connector.
@@ -71,6 +72,11 @@ pub trait Sink: Send + Sync {
     /// at planning.
     fn changelog_mode(&self) -> ChangelogMode;
 
+    /// How it follows the columns of what it is filled from; `None` if its columns stay as declared.
+    fn schema_change(&self) -> Option<SchemaChangeBehavior> {
+        None
+    }
+
     /// Whether it stores progress itself, so that a job resumes from it. Sinks that do not are
     /// written at least once.
     fn stores_progress(&self) -> bool;
@@ -126,7 +132,8 @@ pub struct WriteResult {
 
 /// Writes rows; runs on a thread of its own and may block.
 pub trait SinkWriter: Send {
-    /// Writes a batch of changes that belongs to `epoch`.
+    /// Writes a batch of changes that belongs to `epoch`. A sink that follows columns takes batches with other
+    /// columns, and without rows, too (see [`SchemaChangeBehavior`]).
     ///
     /// # Errors
     /// Whatever keeps the rows from being written; the job then restarts from the last commit.

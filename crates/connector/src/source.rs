@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::{
-    Error, EventReceiver, KeptRows, MetadataColumn, OptionSpec, SourceStatus, TableDefinition,
+    Error, EventReceiver, KeptRows, MetadataColumn, OptionSpec, SchemaChangeBehavior, SourceStatus,
+    TableDefinition,
 };
 
 /// Which kinds of change a changelog may hold.
@@ -57,6 +58,9 @@ pub struct ReadRequest {
     /// Memory that the source may hold in all its lanes, in bytes. What does not fit is spilled
     /// to `spill_dir`.
     pub memory_bytes: usize,
+    /// How the source follows the columns of its tables beyond `columns`; `None` if these stay. See
+    /// [`SchemaChangeBehavior`].
+    pub schema_change: Option<SchemaChangeBehavior>,
     /// A folder for spill files, emptied by the engine before each start.
     pub spill_dir: PathBuf,
 }
@@ -77,6 +81,11 @@ pub trait Source: Send + Sync {
 
     /// Whether it ends by itself.
     fn is_bounded(&self) -> bool;
+
+    /// Whether it can follow the columns of its tables while it runs.
+    fn follows_columns(&self) -> bool {
+        false
+    }
 
     /// Names what its positions belong to (servers, table expressions): a stored position is refused
     /// when the fingerprint differs. Holds no secret.

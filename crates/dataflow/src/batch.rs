@@ -18,7 +18,7 @@ use crate::credit::Credit;
 /// Memory that a batch takes besides its columns, roughly.
 const OVERHEAD_BYTES: usize = 512;
 
-/// Changes with their credit; empty by default. Timely counts its rows.
+/// Changes with their credit; empty by default. Timely counts its rows, at least one.
 #[derive(Clone, Default)]
 pub(crate) struct Batch {
     pub(crate) changes: Option<ChangeBatch>,
@@ -39,7 +39,8 @@ impl Batch {
 
 impl Accountable for Batch {
     fn record_count(&self) -> i64 {
-        let rows = self.changes.as_ref().map_or(0, ChangeBatch::row_count);
+        // A batch without rows tells of columns, and counts as a message.
+        let rows = self.changes.as_ref().map_or(0, |changes| changes.row_count().max(1));
         i64::try_from(rows).unwrap_or(i64::MAX)
     }
 }

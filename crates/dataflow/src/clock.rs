@@ -24,12 +24,16 @@ pub(crate) struct EpochClock {
     coordinator: Mutex<Coordinator>,
     /// Epochs below this are closed.
     open: AtomicU64,
+    /// Epochs below this are committed.
+    committed: AtomicU64,
     /// The last epoch; `u64::MAX` until it is known.
     last: AtomicU64,
     size_bytes_max: u64,
     size_bytes: AtomicU64,
     active: AtomicBool,
     stopping: AtomicBool,
+    /// Lanes that wait for a commit.
+    waiting: AtomicUsize,
     /// Lanes that still read.
     reading: AtomicUsize,
     /// Lanes that have not ended.
@@ -49,11 +53,13 @@ impl EpochClock {
             started: Instant::now(),
             coordinator: Mutex::new(Coordinator::new(limits, first_epoch, 0)),
             open: AtomicU64::new(first_epoch),
+            committed: AtomicU64::new(first_epoch),
             last: AtomicU64::new(u64::MAX),
             size_bytes_max: limits.size_bytes_max,
             size_bytes: AtomicU64::new(0),
             active: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
             reading: AtomicUsize::new(lanes),
             running: AtomicUsize::new(lanes),
             inputs_ended: AtomicBool::new(false),
@@ -170,6 +176,22 @@ impl EpochClock {
         self.active.load(Ordering::SeqCst)
     }
 
+    /// Whether an epoch is committed. A lane that waits for it says so by [`EpochClock::wait`].
+    pub(crate) fn is_committed(&self, epoch: u64) -> bool {
+        epoch < self.committed.load(Ordering::SeqCst)
+    }
+
+    /// A lane waits for the commit of an epoch, in which something happened.
+    pub(crate) fn wait(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.touch();
+    }
+
+    /// A lane no longer waits.
+    pub(crate) fn waited(&self) {
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// Whether a stop is wanted: lanes pass on what is there and then read no more.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
@@ -221,7 +243,11 @@ impl EpochClock {
     /// An epoch is committed.
     pub(crate) fn committed(&self, epoch: u64) -> Result<(), Error> {
         self.coordinator.lock().committed(epoch, self.now_ms())?;
+        self.committed.store(epoch + 1, Ordering::SeqCst);
         self.wake_ticker();
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.wake_sources();
+        }
         Ok(())
     }
 }

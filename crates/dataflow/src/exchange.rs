@@ -73,6 +73,14 @@ impl Distributor<Batch> for KeyDistributor {
         pushers: &mut [P],
     ) {
         let Some((changes, credit)) = container.take() else { return };
+        if changes.row_count() == 0 {
+            // It tells of columns, which one writer hands to all.
+            if let Some(pusher) = pushers.first_mut() {
+                let mut batch = Batch::new(changes, credit);
+                Message::push_at(&mut batch, stamp.clone(), pusher);
+            }
+            return;
+        }
         // A failure loses the rows, but the run is over before their epoch can be committed.
         let parts = self.split(&changes, pushers.len()).unwrap_or_else(|error| {
             self.shared.ending.fail(error);

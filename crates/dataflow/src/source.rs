@@ -138,6 +138,18 @@ enum Next {
     Ended,
 }
 
+/// Where a lane stands with a batch that takes effect by itself.
+#[derive(Default)]
+enum Gate {
+    /// There is none.
+    #[default]
+    Open,
+    /// It waits until this epoch is committed, to which everything before it belongs.
+    Before(ChangeBatch, u64),
+    /// It has been passed on; from its boundary on, its epoch must be committed first.
+    Behind(Option<u64>),
+}
+
 struct LaneReader {
     receiver: EventReceiver,
     lane: usize,
@@ -147,6 +159,7 @@ struct LaneReader {
     coalescer: Coalescer<usize>,
     /// Whether all rows so far belong to complete transactions.
     at_boundary: bool,
+    gate: Gate,
     /// The last boundary that no mark has carried yet.
     boundary: Option<Place>,
     /// The position of the last boundary.
@@ -176,6 +189,7 @@ impl LaneReader {
             mark_capability: marks,
             coalescer: Coalescer::default(),
             at_boundary: true,
+            gate: Gate::Open,
             boundary: None,
             last_position: None,
             events_after_stop: 0,
@@ -197,6 +211,10 @@ impl LaneReader {
                 self.shared.clock.lane_ended();
                 return Ok(Next::Ended);
             }
+            if self.waits_at_gate(data)? {
+                self.drained_at_boundary();
+                return Ok(Next::Idle);
+            }
             if self.pauses() {
                 self.blocked_since = (!self.drained).then(Instant::now);
                 self.flush(data)?;
@@ -209,6 +227,11 @@ impl LaneReader {
                     return Ok(Next::Idle);
                 }
                 Some(SourceEvent::Rows(batch)) => self.read(batch, data)?,
+                Some(SourceEvent::Alone(batch)) => {
+                    self.flush(data)?;
+                    self.gate = Gate::Before(batch, *self.mark_capability.time());
+                    self.shared.clock.wait();
+                }
                 Some(SourceEvent::Boundary(boundary)) => self.reach(boundary),
                 Some(SourceEvent::End) => {
                     self.end(data, marks)?;
@@ -222,6 +245,37 @@ impl LaneReader {
         }
         self.flush(data)?;
         Ok(Next::Again)
+    }
+
+    /// Whether the lane waits for a commit before a batch that takes effect by itself, or behind it.
+    fn waits_at_gate(&mut self, data: &mut DataOutput) -> Result<bool, Error> {
+        match std::mem::take(&mut self.gate) {
+            Gate::Open => Ok(false),
+            Gate::Before(batch, epoch) => {
+                if !self.shared.clock.is_committed(epoch) {
+                    self.gate = Gate::Before(batch, epoch);
+                    return Ok(true);
+                }
+                // It belongs to the epoch in which its boundary follows.
+                self.read(batch, data)?;
+                self.gate = Gate::Behind(None);
+                Ok(false)
+            }
+            Gate::Behind(None) if self.at_boundary => {
+                self.gate = Gate::Behind(Some(*self.mark_capability.time()));
+                self.shared.clock.touch();
+                Ok(true)
+            }
+            Gate::Behind(Some(epoch)) if self.shared.clock.is_committed(epoch) => {
+                self.shared.clock.waited();
+                Ok(false)
+            }
+            Gate::Behind(epoch) => {
+                let waits = epoch.is_some();
+                self.gate = Gate::Behind(epoch);
+                Ok(waits)
+            }
+        }
     }
 
     /// Whether the lane does not read now. It is woken when that may have changed.
@@ -259,6 +313,12 @@ impl LaneReader {
         self.meter.add_rows(batch.row_count() as u64);
         self.meter.add_bytes(size_bytes as u64);
         self.shared.clock.add(size_bytes);
+        if batch.row_count() == 0 {
+            // It tells of columns: what came before it must stay before it.
+            self.flush(data)?;
+            self.emit((batch, vec![size_bytes]), data);
+            return Ok(());
+        }
         for ready in self.coalescer.push(batch, size_bytes, size_bytes)? {
             self.emit(ready, data);
         }

@@ -34,8 +34,10 @@ pub(crate) fn transform<'scope>(
                     let Some((changes, credit)) = batch.take() else { return };
                     let _busy = meter.busy();
                     meter.add_rows(changes.row_count() as u64);
+                    // A batch that came without rows tells of columns.
+                    let tells = changes.row_count() == 0;
                     match apply(&transforms, changes) {
-                        Ok(changes) if changes.row_count() > 0 => {
+                        Ok(changes) if tells || changes.row_count() > 0 => {
                             let mut batch = Batch::new(changes, credit);
                             output.session(&capability).give_container(&mut batch);
                         }

@@ -111,6 +111,10 @@ impl Writing {
             self.epoch = epoch;
         }
         self.meter.add_rows(changes.row_count() as u64);
+        if changes.row_count() == 0 {
+            self.flush()?;
+            return self.writer.write(epoch, changes);
+        }
         let size_bytes = credit.as_ref().map_or(0, |credit| credit.size_bytes());
         for (changes, credits) in self.coalescer.push(changes, size_bytes, credit)? {
             self.writer.write(epoch, changes)?;

@@ -19,6 +19,7 @@ use shardlake_iceberg_table::maintenance::{RewriteStatistics, Rewritten};
 use shardlake_iceberg_table::{Error as LakeError, WriterShared, WrittenFiles};
 
 use crate::error::from_lake;
+use crate::follow::{Follow, unframe};
 use crate::maintenance::{Maintenance, MaintenanceOptions};
 
 /// The summary key of the time of the newest transaction of an epoch at its source.
@@ -33,6 +34,7 @@ pub(crate) struct IcebergCommitter {
     /// Starts with the first epoch that was not recovered.
     maintenance: Option<Maintenance>,
     maintenance_options: MaintenanceOptions,
+    follow: Option<Arc<Follow>>,
 }
 
 impl IcebergCommitter {
@@ -43,7 +45,15 @@ impl IcebergCommitter {
         maintenance_options: MaintenanceOptions,
     ) -> Self {
         let (last_commit, maintenance) = (Instant::now(), None);
-        Self { committer, shared, position_interval, last_commit, maintenance, maintenance_options }
+        Self {
+            committer,
+            shared,
+            position_interval,
+            last_commit,
+            maintenance,
+            maintenance_options,
+            follow: None,
+        }
     }
 
     /// Commits what maintenance has finished, and tells it of the table's new version.
@@ -88,6 +98,35 @@ impl IcebergCommitter {
         }
     }
 
+    /// A committer of a table whose columns follow those of its source.
+    pub(crate) fn following(mut self, follow: Arc<Follow>) -> Self {
+        self.follow = Some(follow);
+        self
+    }
+
+    /// The files of all writers. If they need another schema, the table gets it.
+    fn files(&mut self, request: &CommitRequest) -> Result<WrittenFiles, Error> {
+        let mut files = WrittenFiles::default();
+        if self.follow.is_none() {
+            for result in &request.results {
+                let written = WrittenFiles::decode(&result.committable, self.committer.table());
+                files.append(written.map_err(from_lake)?);
+            }
+            return Ok(files);
+        }
+        let framed = request.results.iter().map(|result| unframe(&result.committable));
+        let framed = framed.collect::<Result<Vec<_>, _>>()?;
+        let newest = framed.iter().flatten().max_by_key(|framed| framed.version);
+        if let Some(newest) = newest.filter(|newest| newest.version > 0) {
+            block_on(self.committer.change_schema(newest.schema)).map_err(from_lake)?;
+        }
+        for framed in framed.into_iter().flatten() {
+            let written = WrittenFiles::decode(framed.files, self.committer.table());
+            files.append(written.map_err(from_lake)?);
+        }
+        Ok(files)
+    }
+
     /// Whether an epoch without files is committed for its position.
     fn is_position_due(&self, progress: &EpochProgress) -> bool {
         let is_new = |stored: &EpochProgress| {
@@ -121,11 +160,7 @@ impl IcebergCommitter {
             }
             return Err(Error::bug(format!("epoch {epoch} was committed before")));
         }
-        let mut files = WrittenFiles::default();
-        for result in &request.results {
-            let written = WrittenFiles::decode(&result.committable, self.committer.table());
-            files.append(written.map_err(from_lake)?);
-        }
+        let files = self.files(request)?;
         let progress = to_epoch(&request.progress, request.phase)?;
         // The end of the snapshot phase is worth a snapshot: readers wait for it.
         let ends_phase = request.phase == Phase::Streaming
@@ -141,6 +176,9 @@ impl IcebergCommitter {
         let snapshot_id = block_on(self.committer.commit(delta)).map_err(from_lake)?;
         self.last_commit = Instant::now();
         self.shared.refresh(self.committer.table()).map_err(from_lake)?;
+        if let Some(follow) = &self.follow {
+            follow.commit(self.committer.table());
+        }
         let table = self.committer.table().name();
         let row_count: u64 = request.results.iter().map(|result| result.row_count).sum();
         let millis = started.elapsed().as_millis();

@@ -6,6 +6,7 @@
 
 mod committer;
 mod error;
+mod follow;
 mod maintenance;
 mod options;
 mod sink;

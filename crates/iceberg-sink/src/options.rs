@@ -1,6 +1,6 @@
 //! The options of `'connector' = 'iceberg'` that a sink knows.
 
-use shardlake_connector::{OptionKind, OptionSpec};
+use shardlake_connector::{OptionKind, OptionSpec, SchemaChangeBehavior};
 
 pub(crate) const CATALOG_NAME: OptionSpec = OptionSpec::new(
     "catalog-name",
@@ -127,6 +127,8 @@ pub(crate) const FILE_RETENTION: OptionSpec = OptionSpec::new(
 
 /// Every option that the sink knows.
 pub const OPTIONS: &[OptionSpec] = &[
+    SchemaChangeBehavior::OPTIONS[0],
+    SchemaChangeBehavior::OPTIONS[1],
     CATALOG_NAME,
     CATALOG_TYPE,
     CATALOG_IMPL,

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use shardlake_change::ChangeBatch;
 use shardlake_connector::{
     ChangelogMode, Claim, Error, JobIdentity, KeptRequest, OpenedSink, OptionSpec, RowReceiver,
-    Sink, SinkCommitter, SinkFactory, SinkWriter, TableDefinition,
+    SchemaChangeBehavior, Sink, SinkCommitter, SinkFactory, SinkWriter, TableDefinition,
 };
 use shardlake_iceberg_table::commit::Committer;
 use shardlake_iceberg_table::{
@@ -18,6 +18,7 @@ use shardlake_iceberg_table::{
 use crate::Target;
 use crate::committer::{IcebergCommitter, from_epoch};
 use crate::error::from_lake;
+use crate::follow::Follow;
 use crate::maintenance::MaintenanceOptions;
 use crate::options::{
     BRANCH, COMPACTION, COMPACTION_CPU, COMPACTION_GROUP, DELETE_MODE, ENCODERS, FILE_RETENTION,
@@ -58,6 +59,7 @@ impl SinkFactory for IcebergSinkFactory {
             },
             position_interval: Duration::from_millis(interval),
             maintenance: maintenance_options(table)?,
+            schema_change: SchemaChangeBehavior::of_options(&table.options)?,
         }))
     }
 }
@@ -67,6 +69,7 @@ struct IcebergSink {
     writer_options: DeltaWriterOptions,
     position_interval: Duration,
     maintenance: MaintenanceOptions,
+    schema_change: Option<SchemaChangeBehavior>,
 }
 
 #[async_trait]
@@ -77,6 +80,10 @@ impl Sink for IcebergSink {
         } else {
             ChangelogMode::All
         }
+    }
+
+    fn schema_change(&self) -> Option<SchemaChangeBehavior> {
+        self.schema_change
     }
 
     fn stores_progress(&self) -> bool {
@@ -123,13 +130,21 @@ impl Sink for IcebergSink {
         let epoch = progress.as_ref().map(|progress| progress.epoch);
         let table = &self.target.name;
         tracing::info!(%table, job = %job.name, generation, ?epoch, "claimed table");
+        let claimed = committer.table().clone();
         let committer = IcebergCommitter::new(
             committer,
             Arc::clone(&shared),
             self.position_interval,
             self.maintenance,
         );
-        let sink = Box::new(ClaimedSink { shared, committer: Mutex::new(Some(committer)) });
+        let follows = self.schema_change.is_some_and(SchemaChangeBehavior::follows_columns);
+        let follow = follows.then(|| Arc::new(Follow::new(&claimed, Arc::clone(&shared))));
+        let committer = match &follow {
+            Some(follow) => committer.following(Arc::clone(follow)),
+            None => committer,
+        };
+        let committer = Mutex::new(Some(committer));
+        let sink = Box::new(ClaimedSink { shared, follow, committer });
         Ok(Claim { sink, progress, generation })
     }
 }
@@ -149,12 +164,16 @@ fn maintenance_options(table: &TableDefinition) -> Result<MaintenanceOptions, Er
 
 struct ClaimedSink {
     shared: Arc<WriterShared>,
+    follow: Option<Arc<Follow>>,
     committer: Mutex<Option<IcebergCommitter>>,
 }
 
 impl OpenedSink for ClaimedSink {
     /// All writers share one key index, so it does not matter which keys come to which writer.
     fn writer(&self, worker: usize, _worker_count: usize) -> Result<Box<dyn SinkWriter>, Error> {
+        if let Some(follow) = &self.follow {
+            return Ok(Box::new(IcebergWriter::following(Arc::clone(follow), worker)?));
+        }
         let delta = DeltaWriter::new(Arc::clone(&self.shared), worker);
         Ok(Box::new(IcebergWriter::new(delta)))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shardlake_connector::{Error, OptionSpec, TableDefinition};
+use shardlake_connector::{Error, OptionSpec, SchemaChangeBehavior, TableDefinition};
 use shardlake_iceberg_table::{
     Catalog, Error as LakeError, PartitionField, SortField, Table, TableCreation, TableName,
     open_catalog, properties, schema,
@@ -20,6 +20,8 @@ pub struct Target {
     pub name: TableName,
     /// What it is made of if it has to be made.
     pub creation: TableCreation,
+    /// Whether its columns follow those of a source, so that it may have more than are declared.
+    pub follows_columns: bool,
 }
 
 impl Target {
@@ -46,6 +48,8 @@ impl Target {
             catalog: open_catalog(catalog_name, options.iter()).map_err(from_lake)?,
             name: TableName::new(namespace, name),
             creation,
+            follows_columns: SchemaChangeBehavior::of_options(options)?
+                .is_some_and(SchemaChangeBehavior::follows_columns),
         })
     }
 
@@ -65,7 +69,12 @@ impl Target {
             loaded => loaded,
         }
         .map_err(from_lake)?;
-        schema::check_matches(table.schema(), &self.creation.schema).map_err(|error| {
+        let fits = if self.follows_columns {
+            schema::check_fits(&table, &self.creation.schema)
+        } else {
+            schema::check_matches(table.schema(), &self.creation.schema)
+        };
+        fits.map_err(|error| {
             Error::job(format!("Iceberg table {} does not fit its declaration", self.name))
                 .caused_by(error)
         })?;

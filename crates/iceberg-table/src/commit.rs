@@ -11,6 +11,7 @@ pub mod progress;
 mod rebase;
 mod removal;
 mod rewrite;
+mod schema_change;
 mod snapshot;
 mod vectors;
 

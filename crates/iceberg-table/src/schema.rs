@@ -3,6 +3,8 @@
 //! Field ids are given from 1 in Iceberg's own order (all fields of one level before those inside
 //! them), so that a table made here has the ids that Flink would have given.
 
+mod evolve;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use iceberg::spec::{
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use shardlake_change::{Column, LogicalType, TableSchema};
 
-use crate::Error;
+use crate::{Error, Table};
 
 /// The Iceberg schema of a declared table. Columns of the primary key become its identifier fields.
 ///
@@ -224,6 +226,16 @@ pub fn check_matches(table: &Schema, declared: &TableSchema) -> Result<(), Error
         }
     }
     check_key(table, declared)
+}
+
+/// Checks that a table whose columns follow those of a source can take the declared ones, and has their key. It may have
+/// more columns, and wider ones.
+///
+/// # Errors
+/// [`Error::Invalid`] names the first column that does not fit.
+pub fn check_fits(table: &Table, declared: &TableSchema) -> Result<(), Error> {
+    table.with_room_for(&declared.to_arrow())?;
+    check_key(table.schema(), declared)
 }
 
 fn check_key(table: &Schema, declared: &TableSchema) -> Result<(), Error> {

@@ -242,6 +242,7 @@ impl Attempt {
                 kept: self.kept_rows(source),
                 position: stored.cloned(),
                 memory_bytes,
+                schema_change: source.schema_change,
                 spill_dir,
             })?;
             if let Some(stored) = stored {

@@ -24,6 +24,7 @@ fn plan(source: &ScriptSource, parallelism: &str) -> JobPlan {
             name: name("source"),
             source: Arc::new(source.clone()),
             kept: None,
+            schema_change: None,
             key_columns: None,
             columns: vec![0],
         }],

@@ -6,6 +6,7 @@
 
 mod adding;
 mod ahead;
+mod columns;
 mod groups;
 mod lag;
 mod prefix;
@@ -18,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shardlake_change::ChangeBatch;
+use shardlake_change::{ChangeBatch, LogicalType};
 use shardlake_connector::ReadPhase;
 use shardlake_mysql_wire::event::{
     Event, EventBody, EventHeader, Heartbeat, PreviousGtids, Rotate,
@@ -133,6 +134,10 @@ struct BinlogReader<'a> {
     ended: BinlogOffset,
     executed: Option<GtidSet>,
     group: Group,
+    /// The columns of batches, if they have changed since the position was told last.
+    evolved: Option<Vec<(String, LogicalType)>>,
+    /// Which rows the statement that is being read removes.
+    removals: Vec<Vec<(String, String)>>,
     /// The table whose existing rows are being read beside the binlog.
     added: Option<Added>,
     report: Report,
@@ -185,6 +190,8 @@ impl<'a> BinlogReader<'a> {
             ended,
             executed,
             group: Group::default(),
+            evolved: None,
+            removals: Vec::new(),
             added: None,
             report: Report {
                 moved: false,
@@ -362,6 +369,9 @@ impl<'a> BinlogReader<'a> {
         at.gtid_set = self.executed.as_ref().map(ToString::to_string);
         if let Some(layouts) = self.tables.take_changed_layouts() {
             self.lane.position.columns = Some(layouts.encode()?);
+        }
+        if let Some(evolved) = self.evolved.take() {
+            self.lane.position.evolved = Some(evolved);
         }
         self.lane.emitter.boundary(&self.lane.position, self.report.event_time_ms)?;
         self.report.moved = false;

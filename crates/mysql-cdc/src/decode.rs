@@ -62,9 +62,27 @@ impl RowPlan {
         columns: &[ServerColumn],
         shared: &Shared,
     ) -> WireResult<Self> {
+        Self::hiding(map, columns, shared, &[])
+    }
+
+    /// As [`RowPlan::new`], but these columns are passed over.
+    pub(crate) fn hiding(
+        map: &TableMap<'_>,
+        columns: &[ServerColumn],
+        shared: &Shared,
+        hidden: &[String],
+    ) -> WireResult<Self> {
         let columns = source_columns(columns)?;
         let zone = zone_offset(shared.options.zone);
-        RowsPlan::new(map, &columns, shared.shape.physical(), &[], &zone).map(Self)
+        if hidden.is_empty() {
+            return RowsPlan::new(map, &columns, shared.shape.physical(), &[], &zone).map(Self);
+        }
+        let mut declared = shared.shape.physical().to_vec();
+        for column in declared.iter_mut().filter(|column| hidden.contains(&column.name)) {
+            // No column of MySQL has this name.
+            column.name.clear();
+        }
+        RowsPlan::new(map, &columns, &declared, &[], &zone).map(Self)
     }
 }
 
@@ -93,6 +111,13 @@ impl Collector {
             size_bytes: 0,
             replaced: Replaced::default(),
         })
+    }
+
+    /// Rows have other columns from now on. What was collected must have been taken out.
+    pub(crate) fn reshape(&mut self, shared: Arc<Shared>) -> Result<()> {
+        self.builder = new_builder(&shared)?;
+        self.shared = shared;
+        Ok(())
     }
 
     /// Appends the rows of an event.

@@ -10,6 +10,7 @@ use crate::output::SERVER_NAME;
 use crate::source::MysqlSource;
 
 /// A way back to what was committed, in which rows are told by their table and server.
+#[derive(Clone)]
 pub(crate) struct Kept {
     rows: Arc<dyn KeptRows>,
     database_column: usize,

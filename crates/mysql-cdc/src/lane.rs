@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use shardlake_change::{ChangeBatch, TableId};
-use shardlake_connector::{Boundary, EventSender, Fault, Phase, ReadPhase, SourceEvent};
+use shardlake_connector::{
+    Boundary, EventSender, Fault, Phase, ReadPhase, SchemaChangeBehavior, SourceEvent,
+};
 
 use crate::binlog::{self, Prepared};
 use crate::checks::{ServerFacts, check_server};
@@ -26,16 +28,26 @@ use crate::spill::SpillPolicy;
 use crate::status::StatusBoard;
 
 /// What all readers of a lane have in common.
+#[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) options: SourceOptions,
     pub(crate) matcher: TableMatcher,
     pub(crate) shape: OutputShape,
+    /// How the columns of tables are followed, if they are.
+    pub(crate) schema_change: Option<SchemaChangeBehavior>,
     /// Memory of the lane, and where its spill files go.
     pub(crate) spill: SpillPolicy,
     /// What the job has committed, if its rows can be told by their table and server.
     pub(crate) kept: Option<Kept>,
     /// All lanes of the source.
     pub(crate) fleet: Arc<Fleet>,
+}
+
+impl Shared {
+    /// Whether batches follow the columns of tables.
+    pub(crate) fn follows_columns(&self) -> bool {
+        self.schema_change.is_some_and(SchemaChangeBehavior::follows_columns)
+    }
 }
 
 /// The way of a lane's events into the engine.
@@ -57,6 +69,16 @@ impl Emitter {
             return Ok(());
         }
         Ok(self.sender.send(SourceEvent::Rows(batch))?)
+    }
+
+    /// Sends a batch without rows that tells of columns.
+    pub(crate) fn announce(&self, batch: ChangeBatch) -> Result<()> {
+        Ok(self.sender.send(SourceEvent::Rows(batch))?)
+    }
+
+    /// Sends a batch that takes effect by itself.
+    pub(crate) fn alone(&self, batch: ChangeBatch) -> Result<()> {
+        Ok(self.sender.send(SourceEvent::Alone(batch))?)
     }
 
     /// Says that everything that was sent is complete up to a position.

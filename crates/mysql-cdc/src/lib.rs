@@ -19,6 +19,7 @@ mod decode;
 mod discovery;
 mod dump;
 mod error;
+mod evolution;
 mod filter;
 mod fleet;
 mod jdbc;

@@ -8,7 +8,7 @@ use arrow::array::{
     ArrayRef, RecordBatch, RecordBatchOptions, StringBuilder, TimestampMicrosecondArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use shardlake_change::{ChangeBatch, Column, LogicalType, RowKind, RowKinds, TableId};
 use shardlake_connector::{Error as ConnectorError, MetadataColumn, TableDefinition};
 
@@ -75,11 +75,13 @@ enum Origin {
 }
 
 /// The columns that a source delivers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct OutputShape {
     schema: SchemaRef,
     origins: Vec<Origin>,
     physical: Vec<Column>,
+    /// The columns of the primary key.
+    key: Vec<String>,
     append_only: bool,
     /// The server's entry in the list, as written.
     server_name: String,
@@ -115,7 +117,63 @@ impl OutputShape {
             });
         }
         let schema = Arc::new(Schema::new(fields));
-        Ok(Self { schema, origins, physical, append_only, server_name: String::new() })
+        let key = table.schema.primary_key.clone();
+        Ok(Self { schema, origins, physical, key, append_only, server_name: String::new() })
+    }
+
+    /// The shape with other columns of the rows: first those of before, by name, then new ones. Only columns of
+    /// the key stay NOT NULL: others may be dropped at the source.
+    pub(crate) fn with_physical(&self, physical: Vec<Column>) -> Self {
+        let mut origins = self.origins.clone();
+        for index in self.physical.len()..physical.len() {
+            origins.push(Origin::Row(index));
+        }
+        let declared = self.schema.fields().iter().map(Some).chain(std::iter::repeat(None));
+        let fields: Vec<Field> = origins
+            .iter()
+            .zip(declared)
+            .filter_map(|(origin, declared)| match origin {
+                Origin::Row(index) => {
+                    let column = physical.get(*index)?;
+                    let nullable = !self.key.contains(&column.name);
+                    Some(column.to_arrow().with_nullable(nullable))
+                }
+                Origin::Metadata(_) => declared.map(|field| field.as_ref().clone()),
+            })
+            .collect();
+        Self { schema: Arc::new(Schema::new(fields)), origins, physical, ..self.clone() }
+    }
+
+    /// The columns, as batches have them.
+    pub(crate) const fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The columns of the primary key.
+    pub(crate) fn key(&self) -> &[String] {
+        &self.key
+    }
+
+    /// Whether a metadata column has this name.
+    pub(crate) fn is_metadata(&self, name: &str) -> bool {
+        self.origins
+            .iter()
+            .zip(self.schema.fields())
+            .any(|(origin, field)| matches!(origin, Origin::Metadata(_)) && field.name() == name)
+    }
+
+    /// What the metadata columns of all rows of a table have in common; `None` if rows of other tables may
+    /// have the same.
+    pub(crate) fn rows_of(&self, table: &TableId) -> Option<Vec<(String, String)>> {
+        let name = |wanted: Metadata| {
+            let mut columns = self.origins.iter().zip(self.schema.fields());
+            let found = columns.find(|(origin, _)| **origin == Origin::Metadata(wanted));
+            found.map(|(_, field)| field.name().clone())
+        };
+        let database = (name(Metadata::DatabaseName)?, table.database.clone());
+        let table = (name(Metadata::TableName)?, table.table.clone());
+        let server = name(Metadata::ServerName).map(|name| (name, self.server_name.clone()));
+        Some([database, table].into_iter().chain(server).collect())
     }
 
     /// The same columns, of the rows of one server.

@@ -16,7 +16,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shardlake_change::TableId;
+use shardlake_change::{LogicalType, TableId};
 use shardlake_connector::Phase;
 use shardlake_mysql_wire::gtid::GtidSet;
 
@@ -272,6 +272,9 @@ pub(crate) struct LanePosition {
     /// the program have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) columns: Option<String>,
+    /// The columns that batches have beyond or instead of the declared ones, where columns are followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) evolved: Option<Vec<(String, LogicalType)>>,
     /// Tables that could not be read on, and why; their changes are passed over.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) stopped: BTreeMap<String, BTreeMap<String, String>>,
@@ -294,6 +297,7 @@ impl LanePosition {
             snapshot: None,
             prepared: BTreeMap::new(),
             columns: None,
+            evolved: None,
             stopped: BTreeMap::new(),
             adding: BTreeMap::new(),
             sweeping: BTreeSet::new(),

@@ -15,6 +15,7 @@ use crate::binlog::Prepared;
 use crate::checks::check_server;
 use crate::connection::{Connection, Target};
 use crate::error::{Error, Result};
+use crate::evolution;
 use crate::lane::{Emitter, Lane, Shared};
 use crate::position::LanePosition;
 use crate::start;
@@ -51,13 +52,14 @@ impl Seat {
         let mut connection = Connection::open(&self.target, self.emitter.stop_check())?;
         let facts = check_server(&mut connection, &self.shared.options.zone)?;
         let stored = self.stored.clone();
-        let begun = start::begin(&self.shared, &self.target, &facts, stored, &mut connection)?;
+        let mut begun = start::begin(&self.shared, &self.target, &facts, stored, &mut connection)?;
+        let shared = evolution::begin(&self.shared, &mut begun.position, &begun.tables)?;
         let lane = self.target.lane();
         self.shared.fleet.claim(lane, begun.names.iter().map(AsRef::as_ref))?;
         self.status.tables_found(&begun.names);
         begun.position.stopped_tables().for_each(|table| self.status.table_failed(&table));
         let lane = Lane {
-            shared: Arc::clone(&self.shared),
+            shared,
             target: Arc::clone(&self.target),
             facts,
             tables: begun.tables,

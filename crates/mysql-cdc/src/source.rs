@@ -68,6 +68,10 @@ impl Source for MysqlSource {
         self.options.startup == StartupMode::Snapshot
     }
 
+    fn follows_columns(&self) -> bool {
+        true
+    }
+
     fn fingerprint(&self) -> String {
         // Tables may be added where that is wished.
         if self.options.newly_added {

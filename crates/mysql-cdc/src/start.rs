@@ -97,6 +97,7 @@ fn seat(
     let shape = shape.map_err(|error| Error::job(error.report()))?;
     let shared = Arc::new(Shared {
         shape: shape.of_server(&server.name),
+        schema_change: request.schema_change,
         options: options.clone(),
         matcher: source.matcher.clone(),
         spill: SpillPolicy {

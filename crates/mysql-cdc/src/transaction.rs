@@ -111,6 +111,11 @@ impl<C: Collect> Assembly<C> {
         std::mem::replace(&mut self.held, RowBuffer::new(self.spill.clone()))
     }
 
+    /// Takes out everything that has been collected, because rows have other columns from now on.
+    pub(crate) fn cut(&mut self, send: &mut impl FnMut(ChangeBatch) -> Result<()>) -> Result<()> {
+        if self.rows.row_count() == 0 { Ok(()) } else { self.close_batch(send) }
+    }
+
     /// Sends the rows of ended transactions.
     pub(crate) fn flush(&mut self, send: &mut impl FnMut(ChangeBatch) -> Result<()>) -> Result<()> {
         if self.open_from == 0 { Ok(()) } else { self.close_batch(send) }

@@ -2,9 +2,11 @@
 
 mod calc;
 mod constraint;
+mod follow;
 
 pub(crate) use calc::{Calc, OutputColumn};
 pub(crate) use constraint::{Constraint, NullPolicy};
+pub(crate) use follow::Follow;
 
 use arrow::array::{Array as _, BooleanArray};
 use arrow::compute::{and, is_not_null};

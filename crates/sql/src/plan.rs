@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 use shardlake_change::{ChangeBatch, TableSchema};
-use shardlake_connector::{Error, ObjectName, Options, Sink, Source};
+use shardlake_connector::{Error, ObjectName, Options, SchemaChangeBehavior, Sink, Source};
 
 /// A streaming job, ready to run.
 #[derive(Clone)]
@@ -35,6 +35,8 @@ pub struct PlannedSource {
     pub source: Arc<dyn Source>,
     /// Indices of the definition's columns that the job needs, ascending.
     pub columns: Vec<usize>,
+    /// How it follows the columns of its tables, if the sink does.
+    pub schema_change: Option<SchemaChangeBehavior>,
     /// Indices of the definition's columns that each sink with an equality key holds in it unchanged; `None` if
     /// no such sink reads the source.
     pub key_columns: Option<Vec<usize>>,

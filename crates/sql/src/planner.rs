@@ -8,6 +8,7 @@ mod bind;
 mod coercion;
 mod error;
 mod explain;
+mod follow;
 mod insert;
 mod lake;
 mod lineage;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::LogicalPlan;
 use futures::future::BoxFuture;
 use shardlake_change::{Column, TableSchema};
-use shardlake_connector::{ChangelogMode, ObjectName, Sink, TableDefinition};
+use shardlake_connector::{ChangelogMode, ObjectName, SchemaChangeBehavior, Sink, TableDefinition};
 
 use self::bind::{BoundQuery, LakeAccess, bind, with_arrow_types};
 use self::explain::{ChangelogModes, Stage, StreamStages};
@@ -109,6 +110,7 @@ impl StreamingQuery {
             policy: NullPolicy::Error,
             plan: self.plan,
             batch: false,
+            schema_change: None,
         };
         let (sources, sinks) = stages(&self.session, vec![draft])?;
         Ok(JobPlan {
@@ -218,6 +220,8 @@ struct SinkDraft {
     plan: LogicalPlan,
     /// Whether the whole plan is computed once by a batch query.
     batch: bool,
+    /// How the sink follows the columns of its source, if it does.
+    schema_change: Option<SchemaChangeBehavior>,
 }
 
 struct JobDraft {
@@ -295,8 +299,10 @@ fn draft_sink<'a>(
         }
         check_changelog(&definition, sink.as_ref(), &plan)?;
         let canonical = format!("{} {:?} {}", table.name, insert.columns, query.canonical);
+        let schema_change = if batch { None } else { sink.schema_change() };
         let draft = SinkDraft {
             name: table.name.clone(),
+            schema_change,
             sink,
             schema: definition.schema,
             policy: null_policy(context),
@@ -347,16 +353,24 @@ fn stages(
     let mut sources = JobSources::new(Arc::clone(session));
     let mut optimized = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        let plan = session.optimize(&draft.plan)?;
+        let follows = draft.schema_change.is_some_and(SchemaChangeBehavior::follows_columns);
+        let plan = if follows { draft.plan.clone() } else { session.optimize(&draft.plan)? };
         if !draft.batch {
             sources.register(&plan)?;
             sources.note_key(&plan, &draft.schema.key_indices());
             sources.note_arrivals(&plan, optimized.len());
+            sources.note_schema_change(&plan, draft.schema_change)?;
         }
         optimized.push((draft, plan));
     }
     let mut sinks = Vec::with_capacity(optimized.len());
     for (draft, plan) in optimized {
+        if draft.schema_change.is_some_and(SchemaChangeBehavior::follows_columns) {
+            let scan = follow::followed_scan(&plan)?;
+            let input = follow::follow_stage(sources.index_of(scan)?, scan, &draft.schema);
+            sinks.push(unconstrained_sink(draft, input));
+            continue;
+        }
         // A query that is computed once is optimized again when it runs, by then with statistics.
         let rows = if draft.batch { sources.query(&draft.plan) } else { sources.node(&plan)? };
         sinks.push(planned_sink(draft, rows));
@@ -366,12 +380,16 @@ fn stages(
 
 fn planned_sink(draft: SinkDraft, rows: StreamNode) -> PlannedSink {
     let constraint = Constraint::new(draft.schema.to_arrow(), draft.policy);
+    unconstrained_sink(draft, transform(rows, constraint))
+}
+
+fn unconstrained_sink(draft: SinkDraft, input: StreamNode) -> PlannedSink {
     PlannedSink {
         name: draft.name,
         sink: draft.sink,
         equality_key: draft.schema.key_indices(),
         schema: draft.schema,
-        input: transform(rows, constraint),
+        input,
     }
 }
 

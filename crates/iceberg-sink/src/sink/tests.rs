@@ -201,3 +201,77 @@ fn a_table_without_a_key_takes_inserts_only() {
     keyless.schema.primary_key.clear();
     assert_eq!(create(&keyless).unwrap().changelog_mode(), ChangelogMode::InsertOnly);
 }
+
+/// Names of the table's columns and how many rows have a name.
+fn lake(dir: &TempDir, name: &str) -> (String, usize) {
+    let catalog =
+        shardlake_iceberg_table::HadoopCatalog::new(dir.path().to_str().unwrap()).unwrap();
+    let table_name = shardlake_iceberg_table::TableName::new("default_database", "users_sink");
+    let table = block_on(shardlake_iceberg_table::Catalog::load(&catalog, &table_name)).unwrap();
+    let schema = table.arrow_schema();
+    let columns = schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+    let mut count = 0;
+    let any_of = [vec![("name".to_owned(), name.to_owned())]];
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    runtime
+        .block_on(shardlake_iceberg_table::rows_where(&table, &any_of, &mut |rows| {
+            count += rows.num_rows();
+            Ok(())
+        }))
+        .unwrap();
+    (columns.join(","), count)
+}
+
+#[test]
+fn a_table_follows_the_columns_that_any_writer_brings() {
+    let dir = TempDir::new().unwrap();
+    let definition = definition(dir.path().to_str().unwrap(), &[("schema.evolution", "true")]);
+    let sink = create(&definition).unwrap();
+    assert_eq!(sink.schema_change(), Some(SchemaChangeBehavior::Lenient));
+    let claim = block_on(sink.open(&job())).unwrap();
+    let (mut first, mut second) =
+        (claim.sink.writer(0, 2).unwrap(), claim.sink.writer(1, 2).unwrap());
+    let mut committer = claim.sink.committer().unwrap();
+    let mut wide = schema();
+    wide.columns.push(Column::new("age", LogicalType::Int));
+    let mut wider = wide.clone();
+    wider.columns[2].data_type = LogicalType::BigInt;
+    wider.columns.push(Column::new("tags", LogicalType::Array(Box::new(LogicalType::String))));
+    let of = |schema: &TableSchema, text: &str| parse_changelog(&schema.to_arrow(), text).unwrap();
+    first.write(1, changes("+I 1 | a\n+I 2 | b")).unwrap();
+    second.write(1, of(&wide, "+I 3 | a | 7")).unwrap();
+    // The first one does not know of it yet, and brings a row of the second one's key space along.
+    first.write(1, changes("-U 2 | b\n+U 2 | a")).unwrap();
+    second.write(1, of(&wider, "")).unwrap();
+    second.write(1, of(&wide, "-U 3 | a | 7\n+U 3 | a | 8")).unwrap();
+    let results = vec![first.close_epoch(1).unwrap(), second.close_epoch(1).unwrap()];
+    committer.commit(&request(1, 1, results)).unwrap();
+    assert_eq!(lake(&dir, "a"), ("id,name,age,tags".to_owned(), 3));
+    // Whoever has fewer columns goes on; a row of before is deleted whatever schema it was written with.
+    second.write(2, changes("-D 1 | a\n+I 4 | c")).unwrap();
+    let results = vec![WriteResult::default(), second.close_epoch(2).unwrap()];
+    committer.commit(&request(2, 2, results)).unwrap();
+    assert_eq!(lake(&dir, "a").1, 2);
+    // Rows are removed by their values.
+    let removal =
+        shardlake_connector::RowRemoval { any_of: vec![vec![("name".into(), "a".into())]] };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let context = runtime.enter();
+    first.write(3, removal.to_batch(&wider.to_arrow())).unwrap();
+    let result = first.close_epoch(3).unwrap();
+    assert_eq!(result.row_count, 2);
+    committer.commit(&request(3, 3, vec![result, WriteResult::default()])).unwrap();
+    drop(context);
+    assert_eq!((lake(&dir, "a").1, lake(&dir, "c").1), (0, 1));
+    // The declaration still fits; a run that starts again finds the columns.
+    let claim = block_on(sink.open(&job())).unwrap();
+    let mut writer = claim.sink.writer(0, 1).unwrap();
+    writer.write(4, of(&wider, "+I 9 | c | 5000000000 | NULL")).unwrap();
+    let result = writer.close_epoch(4).unwrap();
+    claim.sink.committer().unwrap().commit(&request(4, 4, vec![result])).unwrap();
+    assert_eq!(lake(&dir, "c").1, 2);
+    // Without following, a table with more columns than declared is refused.
+    let plain = self::definition(dir.path().to_str().unwrap(), &[]);
+    let error = block_on(create(&plain).unwrap().prepare()).unwrap_err().report();
+    assert!(error.contains("'age'"), "{error}");
+}

@@ -112,6 +112,22 @@ impl DeltaWriter {
         written
     }
 
+    /// Tells the key index of everything that has been written, so that another writer may go on.
+    ///
+    /// # Errors
+    /// As for [`Self::write`].
+    pub fn hand_over(&mut self) -> Result<(), Error> {
+        self.flush_active()?;
+        self.active = None;
+        Ok(())
+    }
+
+    /// Whether it has files that belong to no closed epoch.
+    #[must_use]
+    pub fn has_open_epochs(&self) -> bool {
+        !self.epochs.is_empty()
+    }
+
     fn flush_active(&mut self) -> Result<(), Error> {
         let Some(epoch) = self.active else { return Ok(()) };
         let later: BTreeSet<u32> = self

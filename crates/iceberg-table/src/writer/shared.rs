@@ -42,13 +42,13 @@ pub struct WriterShared {
     pub(super) format: Arc<FileFormat>,
     pub(super) key: Option<KeyHasher>,
     pub(super) index: Arc<KeyIndex>,
-    pub(super) files: FileRegistry,
+    pub(super) files: Arc<FileRegistry>,
     pub(super) options: DeltaWriterOptions,
-    pub(super) form: Mutex<DeleteForm>,
+    pub(super) form: Arc<Mutex<DeleteForm>>,
     /// How many data files one writer has open at most.
     pub(super) open_files: usize,
     /// Rows that have a newer row of the same key, found when the index was built.
-    pub(super) superseded: Mutex<Vec<Location>>,
+    pub(super) superseded: Arc<Mutex<Vec<Location>>>,
     /// Is part of the names of all files of this run.
     pub(super) run: Uuid,
 }
@@ -64,7 +64,7 @@ impl WriterShared {
         let form = DeleteForm::of_table(table, options.delete_mode)?;
         let index = KeyIndex::new(options.index_memory_bytes);
         let columns = schema::key_indices(table.schema());
-        let files = FileRegistry::default();
+        let files = Arc::new(FileRegistry::default());
         let mut key = None;
         let mut superseded = Vec::new();
         if !columns.is_empty() {
@@ -82,9 +82,34 @@ impl WriterShared {
             index,
             files,
             options,
-            form: Mutex::new(form),
+            form: Arc::new(Mutex::new(form)),
             open_files,
-            superseded: Mutex::new(superseded),
+            superseded: Arc::new(Mutex::new(superseded)),
+            run: Uuid::new_v4(),
+        }))
+    }
+
+    /// The same, for files with the schema that `table` has now; the key's columns must not have changed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if files of that schema cannot be written.
+    pub fn with_schema_of(&self, table: &Table) -> Result<Arc<Self>, Error> {
+        let format = Arc::new(FileFormat::of_table(table)?);
+        let columns = schema::key_indices(table.schema());
+        let key = match &self.key {
+            None => None,
+            Some(_) => Some(KeyHasher::try_new(&format.arrow_schema, columns, self.index.seed())?),
+        };
+        Ok(Arc::new(Self {
+            format,
+            key,
+            index: Arc::clone(&self.index),
+            files: Arc::clone(&self.files),
+            options: self.options,
+            form: Arc::clone(&self.form),
+            open_files: self.open_files,
+            superseded: Arc::clone(&self.superseded),
+            // Files of both are written at the same time, so their names must differ.
             run: Uuid::new_v4(),
         }))
     }
@@ -104,7 +129,7 @@ impl WriterShared {
         let Some(key) = self.key.as_ref().filter(|_| !self.form.lock().by_key) else {
             return Ok(0);
         };
-        let files = (&self.files, foreign.0.as_slice());
+        let files = (self.files.as_ref(), foreign.0.as_slice());
         let mut superseded = index::absorb(table, key, &self.index, files)?;
         let count = superseded.len();
         if count > 0 {

@@ -62,6 +62,7 @@ impl Plan {
                 name: name(&format!("source{index}")),
                 source: Arc::new((*source).clone()),
                 kept: None,
+                schema_change: None,
                 key_columns: None,
                 columns: vec![0, 1],
             })

@@ -5,7 +5,7 @@
 //! that is applied again by the events that follow: they carry full rows, in order, so the last one wins.
 //! The position notes the key from which the table is still to be read.
 //!
-//! Invariant: a chunk's read view contains every transaction up to the reader's place. With GTIDs the server
+//! Invariant: a chunk's read view contains every transaction up to the reader's place. With GTIDs MySQL
 //! is asked to wait for them; without, the chunk is read with shared locks, for which transactions that are in
 //! the binlog and not yet visible are waited for.
 

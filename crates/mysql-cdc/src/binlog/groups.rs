@@ -118,7 +118,17 @@ impl BinlogReader<'_> {
             self.group.dropped.push(map.table_id);
             return Ok(());
         }
-        match self.tables.bind(map, &self.offset) {
+        let bound = self.tables.bind(map, &self.offset).and_then(|()| {
+            // Batches may have to follow columns that have just been found out.
+            match self.tables.take_learnt() {
+                Some(table) => {
+                    self.adopt_columns(&table)?;
+                    self.tables.bind(map, &self.offset)
+                }
+                None => Ok(()),
+            }
+        });
+        match bound {
             Err(Error::Table { table, message }) => {
                 self.stop_table(&table, message);
                 self.group.dropped.push(map.table_id);
@@ -187,7 +197,11 @@ impl BinlogReader<'_> {
             }
             Statement::Tables(statements) => self.follow_statements(statements)?,
             Statement::DropDatabase(database) => {
-                for table in self.tables.of_database(&database) {
+                let tables = self.tables.of_database(&database);
+                if !tables.is_empty() && self.removes_rows() {
+                    self.tell()?;
+                }
+                for table in tables {
                     if self.tables.is_matched(&table)? {
                         self.leave(&table, &TableChange::Dropped)?;
                     }
@@ -197,7 +211,11 @@ impl BinlogReader<'_> {
             Statement::Other => {}
         }
         // A statement outside of BEGIN is a group by itself; CREATE TABLE … SELECT is within one.
-        if self.group.open { Ok(()) } else { self.end_group(header) }
+        if self.group.open {
+            return Ok(());
+        }
+        self.end_group(header)?;
+        self.send_removals()
     }
 
     /// Tables and their columns follow what the statements of one event do.
@@ -210,12 +228,17 @@ impl BinlogReader<'_> {
             statements.iter_mut().for_each(TableStatement::lower_case);
         }
         let continued = self.continued_tables(&statements);
+        self.tell_before_removal(&statements)?;
         for statement in &statements {
             let TableStatement { table, change } = statement;
             if self.tables.is_matched(table)? {
+                self.refuse_change(table, change)?;
                 self.leave(table, change)?;
             }
             self.tables.follow(statement)?;
+            for name in statement.names() {
+                self.follow_columns(name)?;
+            }
             let new = match change {
                 TableChange::Renamed(to) => Some(to),
                 TableChange::Created { .. } => Some(table),
@@ -267,11 +290,15 @@ impl BinlogReader<'_> {
             // It waits under this name until the one that replaces it has its name.
             TableChange::Renamed(to) if is_shadow(to, table) => self.end_added(table),
             TableChange::Renamed(_) | TableChange::Dropped => {
-                self.warn_of_kept_rows(change, table);
+                if !self.remove_rows(table) {
+                    self.warn_of_kept_rows(change, table);
+                }
                 self.end_added(table)
             }
             TableChange::Truncated => {
-                self.warn_of_kept_rows(change, table);
+                if !self.remove_rows(table) {
+                    self.warn_of_kept_rows(change, table);
+                }
                 Ok(())
             }
         }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use shardlake_change::TableId;
+use shardlake_connector::SchemaChangeBehavior;
 use shardlake_mysql_wire::Error as WireError;
 use shardlake_mysql_wire::event::{RowsEvent, TableMap};
 use shardlake_mysql_wire::rows::{Lookup, PlanCache};
@@ -54,6 +55,8 @@ pub(super) struct Tables {
     /// Whether the columns are others than those that were taken last.
     layouts_changed: bool,
     ahead: Ahead,
+    /// A table whose columns have been found out since this was taken last.
+    learnt: Option<TableId>,
     plans: PlanCache<Target>,
 }
 
@@ -70,6 +73,7 @@ impl Tables {
             layouts,
             layouts_changed: false,
             ahead: Ahead::default(),
+            learnt: None,
             plans: PlanCache::new(),
         }
     }
@@ -77,6 +81,22 @@ impl Tables {
     /// The columns at the reader's place, if they have changed since they were taken last.
     pub(super) fn take_changed_layouts(&mut self) -> Option<&Layouts> {
         std::mem::take(&mut self.layouts_changed).then_some(&self.layouts)
+    }
+
+    /// The table whose columns have been found out last, if columns are followed.
+    pub(super) fn take_learnt(&mut self) -> Option<TableId> {
+        self.learnt.take()
+    }
+
+    /// The columns of a table at the reader's place, if they are known.
+    pub(super) fn layout(&self, id: &TableId) -> Option<Arc<Layout>> {
+        self.layouts.get(id).cloned()
+    }
+
+    /// Rows are read into other columns from now on.
+    pub(super) fn reshape(&mut self, shared: Arc<Shared>) {
+        self.shared = shared;
+        self.plans.clear();
     }
 
     /// Binds a table to the number of its event, which ends at this place.
@@ -132,13 +152,15 @@ impl Tables {
     ) -> Result<Option<RowPlan>> {
         let metadata = map.metadata().map_err(|error| self.unreadable(error))?;
         if let Some(layout) = self.layouts.get(id) {
-            match RowPlan::new(map, &layout.columns, &self.shared) {
+            let layout = Arc::clone(layout);
+            match self.row_plan(map, &layout, id) {
                 Ok(plan) => return Ok(Some(plan)),
                 // The columns are others than those that the statements of the binlog have left.
                 Err(WireError::Unsupported(_)) if metadata.names.is_none() => {}
                 Err(error) => return Err(self.unreadable_table(id, error)),
             }
         } else if metadata.names.is_some()
+            && !self.shared.follows_columns()
             && let Ok(plan) = RowPlan::new(map, &[], &self.shared)
         {
             return Ok(Some(plan));
@@ -151,12 +173,39 @@ impl Tables {
             );
             return Ok(None);
         };
-        match RowPlan::new(map, &layout.columns, &self.shared) {
+        match self.row_plan(map, &layout, id) {
             Ok(plan) => Ok(Some(plan)),
             Err(WireError::Unsupported(_)) if metadata.names.is_none() => {
                 Err(self.refuse_table(id, at))
             }
             Err(error) => Err(self.unreadable_table(id, error)),
+        }
+    }
+
+    /// Plans how rows of these columns are read. Where what cannot be applied is passed over, a column whose type does
+    /// not fit any more is NULL.
+    fn row_plan(
+        &self,
+        map: &TableMap<'_>,
+        layout: &Layout,
+        id: &TableId,
+    ) -> std::result::Result<RowPlan, WireError> {
+        let mut hidden = Vec::new();
+        loop {
+            match RowPlan::hiding(map, &layout.columns, &self.shared, &hidden) {
+                Err(WireError::Conversion { column, source_type, .. })
+                    if self.shared.schema_change == Some(SchemaChangeBehavior::TryEvolve)
+                        && !hidden.contains(&column) =>
+                {
+                    let server = self.control.server();
+                    tracing::warn!(
+                        server, table = %id, column, source_type,
+                        "the type of a column does not fit any more, it is NULL from now on"
+                    );
+                    hidden.push(column);
+                }
+                outcome => return outcome,
+            }
         }
     }
 
@@ -176,6 +225,7 @@ impl Tables {
             return Err(self.refuse_table(id, at));
         }
         self.layouts_changed = true;
+        self.learnt = self.shared.follows_columns().then(|| id.clone());
         Ok(Some(self.layouts.learn(id.clone(), found.layout())))
     }
 
@@ -266,6 +316,16 @@ impl Tables {
 
     /// Rows of a table cannot be read.
     pub(super) fn unreadable_table(&self, table: &TableId, error: WireError) -> Error {
+        if matches!(error, WireError::Conversion { .. }) && self.shared.schema_change.is_some() {
+            let message = format!(
+                "the columns of table {table} on MySQL server {} have changed so that they do not fit \
+                 those of the sink any more ({error}): change them back or choose \
+                 'schema.change.behavior' = 'try_evolve', and start the job again; the table is then \
+                 read anew",
+                self.control.server()
+            );
+            return Error::Table { table: table.clone(), message };
+        }
         Error::Unreadable {
             server: self.control.server().to_owned(),
             doing: format!("reading changes of table {table}"),

@@ -7,6 +7,8 @@ mod columns;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
+mod evolution;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod hostile;

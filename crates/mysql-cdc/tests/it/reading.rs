@@ -9,7 +9,8 @@ use serde_json::Value;
 use shardlake_change::{ChangeBatch, Column, LogicalType, RowKind, TableSchema};
 use shardlake_connector::{
     Boundary, Error, EventReceiver, KeptRows, LaneStatus, ObjectName, Phase, ReadRequest,
-    RunningSource, SourceEvent, SourceFactory, SourceStatus, SplitStatus, TableDefinition,
+    RowRemoval, RunningSource, SchemaChangeBehavior, SourceEvent, SourceFactory, SourceStatus,
+    SplitStatus, TableDefinition,
 };
 use shardlake_mysql_cdc::MysqlCdcFactory;
 use shardlake_testkit::MysqlServer;
@@ -26,6 +27,7 @@ pub(crate) struct Definition {
     key: Vec<String>,
     key_columns: Option<Vec<usize>>,
     kept: Option<Arc<dyn KeptRows>>,
+    schema_change: Option<SchemaChangeBehavior>,
 }
 
 impl Definition {
@@ -52,7 +54,14 @@ impl Definition {
             key: vec!["id".to_owned()],
             key_columns: None,
             kept: None,
+            schema_change: None,
         }
+    }
+
+    /// Has the source follow the columns of its tables.
+    pub(crate) fn follow(mut self, behavior: SchemaChangeBehavior) -> Self {
+        self.schema_change = Some(behavior);
+        self
     }
 
     pub(crate) fn column(mut self, name: &str, data_type: LogicalType) -> Self {
@@ -136,6 +145,7 @@ impl Definition {
             key_columns: self.key_columns.clone(),
             position,
             memory_bytes,
+            schema_change: self.schema_change,
             spill_dir: folder.path().to_owned(),
         };
         let RunningSource { lanes, status } = source.start(&request)?;
@@ -152,6 +162,7 @@ impl Definition {
                 .collect(),
             rows: BTreeMap::new(),
             pending: Vec::new(),
+            columns: String::new(),
             boundary: None,
             batches: Vec::new(),
             changes: 0,
@@ -171,6 +182,8 @@ pub(crate) struct Job {
     /// The rows as of the last boundary, by key.
     pub(crate) rows: BTreeMap<Vec<String>, Vec<String>>,
     pending: Vec<ChangeBatch>,
+    /// Names and types of the newest batch's columns.
+    pub(crate) columns: String,
     pub(crate) boundary: Option<Boundary>,
     /// Everything that was applied.
     pub(crate) batches: Vec<ChangeBatch>,
@@ -206,7 +219,22 @@ impl Job {
     fn take(&mut self, event: SourceEvent) -> Step {
         match event {
             SourceEvent::Rows(batch) => {
+                let schema = batch.schema();
+                let columns = schema.fields().iter();
+                let columns =
+                    columns.map(|field| format!("{} {}", field.name(), field.data_type()));
+                self.columns = columns.collect::<Vec<_>>().join(", ");
                 self.pending.push(batch);
+                Step::Rows
+            }
+            SourceEvent::Alone(batch) => {
+                assert!(self.pending.is_empty(), "it stands behind a boundary");
+                let removal = RowRemoval::of_batch(&batch).unwrap();
+                let values = |row: &Vec<(String, String)>| {
+                    row.iter().map(|(_, value)| value.clone()).collect::<Vec<_>>()
+                };
+                let gone: Vec<Vec<String>> = removal.any_of.iter().map(values).collect();
+                self.rows.retain(|key, _| !gone.iter().any(|gone| key.starts_with(gone)));
                 Step::Rows
             }
             SourceEvent::Boundary(boundary) => {

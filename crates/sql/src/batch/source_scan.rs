@@ -79,6 +79,7 @@ impl PartitionStream for SourceScan {
                 key_columns: None,
                 position: None,
                 memory_bytes: SOURCE_MEMORY_BYTES,
+                schema_change: None,
                 spill_dir: spill.0.clone(),
             };
             let running = source.start(&request).map_err(connector_error)?;
@@ -145,6 +146,8 @@ fn drain_lane(name: &str, lane: &EventReceiver, schema: &SchemaRef, sender: &Out
                     return Ok(());
                 }
             }
+            // No batch query asks a source to follow columns.
+            SourceEvent::Alone(_) => {}
             SourceEvent::Boundary(_) => {
                 if sender.is_closed() {
                     return Ok(());

@@ -21,7 +21,7 @@ use shardlake_connector::TableDefinition;
 
 use super::coercion::narrow_literals;
 use super::error::diagnostic;
-use super::lake::lake_table;
+use super::lake::{follows_columns, lake_table};
 use super::lineage::columns_of;
 use super::place::{place_of_error, place_of_name};
 use super::provider::QueryScope;
@@ -207,7 +207,9 @@ async fn table_source(
         (provider_as_source(Arc::new(table)), origin)
     };
     let meaning = meaning(&table, &origin);
-    if table.metadata_table.is_some() {
+    // A table that follows the columns of a source shows all that it has.
+    let follows = lake && access == LakeAccess::Open && follows_columns(&table)?;
+    if table.metadata_table.is_some() || follows {
         return Ok((scan, meaning));
     }
     let plan = with_declared_columns(session, &table, scan)?;

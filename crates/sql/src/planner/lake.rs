@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use shardlake_change::LogicalType;
-use shardlake_connector::Sink;
+use shardlake_connector::{SchemaChangeBehavior, Sink};
 use shardlake_iceberg_table::{
     AsOf, Error as LakeError, IcebergTableProvider, MetadataTable, Table, TableName, open_catalog,
 };
 
 use super::insert::sink_definition;
-use crate::catalog::{PlannerContext, ResolvedTable, create_sink, lake_error};
+use crate::catalog::{PlannerContext, ResolvedColumn, ResolvedTable, create_sink, lake_error};
 use crate::diagnostic::{Code, Diagnostic};
 
 /// Options that say what is read, not how the table is stored; a sink does not know them.
@@ -31,7 +31,7 @@ pub(super) async fn lake_table(
         return metadata_table(context, table, kind, &as_of).await;
     }
     let lake = open(context, table).await?;
-    let current = as_of == AsOf::Current;
+    let current = as_of == AsOf::Current && !follows_columns(table)?;
     let provider = IcebergTableProvider::new(lake, &as_of).map_err(|error| lake_error(&error))?;
     let declared = &table.definition.schema;
     // A state of the past has the columns of its time; the current one has those declared.
@@ -48,6 +48,14 @@ pub(super) async fn lake_table(
     let provider = provider.with_declared(declared).map_err(|error| lake_error(&error))?;
     let types = declared.columns.iter().map(|column| column.data_type.clone()).collect();
     Ok((Arc::new(provider), types))
+}
+
+/// Whether a table has the columns that its source has brought, beside those declared.
+pub(super) fn follows_columns(table: &ResolvedTable) -> Result<bool, Diagnostic> {
+    let behavior = SchemaChangeBehavior::of_options(&table.definition.options)
+        .map_err(|error| Diagnostic::connector(&error))?;
+    let computed = table.columns.iter().any(|c| matches!(c, ResolvedColumn::Computed { .. }));
+    Ok(!computed && behavior.is_some_and(SchemaChangeBehavior::follows_columns))
 }
 
 /// The rows of `t$snapshots` and the like.

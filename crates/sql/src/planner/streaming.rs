@@ -15,7 +15,9 @@ use datafusion::logical_expr::{
     Distinct, Expr, Filter, LogicalPlan, Projection, TableScan, Volatility,
 };
 use datafusion::physical_expr::create_physical_expr;
-use shardlake_connector::{ChangelogMode, ObjectName, Source, TableDefinition};
+use shardlake_connector::{
+    ChangelogMode, ObjectName, SchemaChangeBehavior, Source, TableDefinition,
+};
 
 use super::error::diagnostic;
 use super::lineage::{key_origins, origins, source_table};
@@ -196,6 +198,10 @@ struct SourceUse {
     key_columns: Option<Vec<usize>>,
     /// The sinks that read it: where each of its columns arrives there, if it arrives unchanged.
     arrivals: Vec<(usize, Option<Vec<Option<usize>>>)>,
+    /// How many scans read it.
+    scans: usize,
+    /// How it follows the columns of its tables, if a sink does.
+    schema_change: Option<SchemaChangeBehavior>,
 }
 
 /// Gathers the sources of all queries of a job, so that each is read once.
@@ -229,6 +235,7 @@ impl JobSources {
         let known = self.uses.iter_mut().find(|known| known.name == table.definition.name);
         match known {
             Some(known) if known.definition.as_ref() == Some(&table.definition) => {
+                known.scans += 1;
                 known.columns.extend(columns);
                 known.columns.sort_unstable();
                 known.columns.dedup();
@@ -245,9 +252,52 @@ impl JobSources {
                 columns,
                 key_columns: None,
                 arrivals: Vec::new(),
+                scans: 1,
+                schema_change: None,
             }),
         }
         Ok(())
+    }
+
+    /// Notes how a sink follows the columns of the source that its plan reads. The sources are registered.
+    pub(super) fn note_schema_change(
+        &mut self,
+        plan: &LogicalPlan,
+        behavior: Option<SchemaChangeBehavior>,
+    ) -> Result<(), Diagnostic> {
+        let Some(behavior) = behavior else { return Ok(()) };
+        let mut names = Vec::new();
+        drop(plan.apply_with_subqueries(|plan| {
+            if let LogicalPlan::TableScan(scan) = plan
+                && let Some(table) = source_table(scan.source.as_ref())
+            {
+                names.push(table.definition.name.clone());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        }));
+        for known in self.uses.iter_mut().filter(|known| names.contains(&known.name)) {
+            known.schema_change = Some(behavior);
+        }
+        Ok(())
+    }
+
+    /// The number of the source that a scan reads for a sink that follows its columns.
+    pub(super) fn index_of(&self, scan: &TableScan) -> Result<usize, Diagnostic> {
+        let table = source_table(scan.source.as_ref()).map(|table| &table.definition.name);
+        let found = self.uses.iter().enumerate().find(|(_, known)| Some(&known.name) == table);
+        match found {
+            Some((index, known)) if known.scans == 1 => Ok(index),
+            Some((_, known)) => {
+                let what = format!(
+                    "Reading table '{}' into several sinks of which one has \
+                                    'schema.evolution' = 'true'",
+                    known.name
+                );
+                Err(Diagnostic::unsupported(&what)
+                    .with_hint("Create a second table with a name of its own."))
+            }
+            None => Err(Diagnostic::internal("a source was not registered")),
+        }
     }
 
     /// Notes which columns of its sources a sink has in its equality key. The sources are registered.
@@ -324,6 +374,8 @@ impl JobSources {
             columns,
             key_columns: None,
             arrivals: Vec::new(),
+            scans: 1,
+            schema_change: None,
         });
         StreamNode::Source { index: self.uses.len() - 1 }
     }
@@ -415,6 +467,7 @@ impl JobSources {
                 source: known.source,
                 columns: known.columns,
                 key_columns: known.key_columns,
+                schema_change: known.schema_change,
             })
             .collect()
     }

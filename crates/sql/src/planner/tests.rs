@@ -205,6 +205,7 @@ fn sent(job: &JobPlan, changelogs: &BTreeMap<&str, &str>) -> Result<String, Erro
                     key_columns: None,
                     position: None,
                     memory_bytes: 1 << 20,
+                    schema_change: None,
                     spill_dir: std::env::temp_dir(),
                 };
                 return drain(source.source.start(&request).unwrap());
