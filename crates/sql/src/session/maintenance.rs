@@ -1,15 +1,19 @@
 //! Care for tables of the lake on demand; each statement answers with one row, or one for each file.
 
+use std::fmt;
 use std::sync::Arc;
+use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::{ArrayRef, Int64Array};
+use futures::channel::oneshot;
 use shardlake_change::LogicalType;
 use shardlake_connector::Options;
 use shardlake_iceberg_table::maintenance::{
     self, CompactionOptions, ExpireOptions, RewriteStatistics, Scope,
 };
 use shardlake_iceberg_table::{Catalog, TableName, open_catalog};
+use tokio::runtime::Builder;
 
 use super::{Layout, ResultTable, Session, StatementOutcome};
 use crate::catalog::{Resolved, ResolvedTable, lake_error};
@@ -35,57 +39,84 @@ impl Session {
             }
         };
         let (catalog, name) = locate(&table).map_err(|error| error.at(span))?;
-        let result = self.run_maintenance(&catalog, &name, action).await;
+        let older_than = match &action {
+            MaintainAction::ExpireSnapshots { older_than, .. }
+            | MaintainAction::RemoveOrphanFiles { older_than, .. } => older_than.as_deref(),
+            MaintainAction::Compact { .. } | MaintainAction::RewriteManifests => None,
+        };
+        let older_than_ms =
+            older_than.map(|text| self.configuration.instant_ms(text)).transpose()?;
+        let result =
+            on_own_thread(move || run_maintenance(catalog, name, action, older_than_ms)).await;
         result.map(StatementOutcome::Table).map_err(|error| error.at(span))
     }
+}
 
-    async fn run_maintenance(
-        &self,
-        catalog: &Arc<dyn Catalog>,
-        name: &TableName,
-        action: MaintainAction,
-    ) -> Result<ResultTable, Diagnostic> {
-        match action {
-            MaintainAction::Compact { everything } => {
-                let scope = if everything { Scope::All } else { Scope::AllUntidy };
-                let options = CompactionOptions { scope, ..CompactionOptions::default() };
-                let done = maintenance::compact(catalog, name, &options).await;
-                compacted(&done.map_err(|error| lake_error(&error))?)
-            }
-            MaintainAction::ExpireSnapshots { older_than, retain_last } => {
-                let options = ExpireOptions {
-                    older_than_ms: self.instant(older_than.as_deref())?,
-                    retain_last: retain_last.and_then(|count| usize::try_from(count).ok()),
-                };
-                let expired = maintenance::expire_snapshots(catalog, name, options).await;
-                let expired = expired.map_err(|error| lake_error(&error))?;
-                counts(&[
-                    ("expired_snapshots_count", expired.snapshot_count),
-                    ("deleted_data_files_count", expired.files.data_files.len()),
-                    ("deleted_delete_files_count", expired.files.delete_files.len()),
-                    ("deleted_manifest_files_count", expired.files.manifests.len()),
-                    ("deleted_manifest_lists_count", expired.files.manifest_lists.len()),
-                    ("deleted_statistics_files_count", expired.files.statistics_files.len()),
-                ])
-            }
-            MaintainAction::RemoveOrphanFiles { older_than, dry_run } => {
-                let limit = self.instant(older_than.as_deref())?;
-                let limit = limit.unwrap_or_else(|| now_ms() - ORPHAN_AGE_MS);
-                let found = maintenance::remove_orphan_files(catalog, name, limit, dry_run).await;
-                let found = found.map_err(|error| lake_error(&error))?;
-                let locations = found.into_iter().map(|file| file.location);
-                ResultTable::names("orphan_file_location", locations)
-            }
-            MaintainAction::RewriteManifests => {
-                let counted = maintenance::rewrite_manifests(catalog, name).await;
-                let (before, after) = counted.map_err(|error| lake_error(&error))?;
-                counts(&[("rewritten_manifests_count", before), ("added_manifests_count", after)])
-            }
+/// Runs work that blocks while it writes, on a thread and a runtime of its own.
+async fn on_own_thread<F>(
+    work: impl FnOnce() -> F + Send + 'static,
+) -> Result<ResultTable, Diagnostic>
+where
+    F: Future<Output = Result<ResultTable, Diagnostic>>,
+{
+    let failed = |error: &dyn fmt::Display| {
+        let message = format!("cannot start the work on the table: {error}");
+        Diagnostic::new(Code::Internal, message)
+    };
+    let (sender, receiver) = oneshot::channel();
+    let run = move || {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let result = runtime.map_err(|error| failed(&error)).and_then(|it| it.block_on(work()));
+        // Who gave the statement up does not wait for its answer.
+        let _gone = sender.send(result);
+    };
+    thread::Builder::new()
+        .name("maintenance".to_owned())
+        .spawn(run)
+        .map_err(|error| failed(&error))?;
+    receiver.await.map_err(|error| failed(&error))?
+}
+
+async fn run_maintenance(
+    catalog: Arc<dyn Catalog>,
+    name: TableName,
+    action: MaintainAction,
+    older_than_ms: Option<i64>,
+) -> Result<ResultTable, Diagnostic> {
+    let (catalog, name) = (&catalog, &name);
+    match action {
+        MaintainAction::Compact { everything } => {
+            let scope = if everything { Scope::All } else { Scope::AllUntidy };
+            let options = CompactionOptions { scope, ..CompactionOptions::default() };
+            let done = maintenance::compact(catalog, name, &options).await;
+            compacted(&done.map_err(|error| lake_error(&error))?)
         }
-    }
-
-    fn instant(&self, text: Option<&str>) -> Result<Option<i64>, Diagnostic> {
-        text.map(|text| self.configuration.instant_ms(text)).transpose()
+        MaintainAction::ExpireSnapshots { retain_last, .. } => {
+            let retain_last = retain_last.and_then(|count| usize::try_from(count).ok());
+            let options = ExpireOptions { older_than_ms, retain_last };
+            let expired = maintenance::expire_snapshots(catalog, name, options).await;
+            let expired = expired.map_err(|error| lake_error(&error))?;
+            counts(&[
+                ("expired_snapshots_count", expired.snapshot_count),
+                ("deleted_data_files_count", expired.files.data_files.len()),
+                ("deleted_delete_files_count", expired.files.delete_files.len()),
+                ("deleted_manifest_files_count", expired.files.manifests.len()),
+                ("deleted_manifest_lists_count", expired.files.manifest_lists.len()),
+                ("deleted_statistics_files_count", expired.files.statistics_files.len()),
+            ])
+        }
+        MaintainAction::RemoveOrphanFiles { dry_run, .. } => {
+            let limit = older_than_ms.unwrap_or_else(|| now_ms() - ORPHAN_AGE_MS);
+            let found = maintenance::remove_orphan_files(catalog, name, limit, dry_run).await;
+            let found = found.map_err(|error| lake_error(&error))?;
+            let locations = found.into_iter().map(|file| file.location);
+            ResultTable::names("orphan_file_location", locations)
+        }
+        MaintainAction::RewriteManifests => {
+            let counted = maintenance::rewrite_manifests(catalog, name).await;
+            let (before, after) = counted.map_err(|error| lake_error(&error))?;
+            counts(&[("rewritten_manifests_count", before), ("added_manifests_count", after)])
+        }
     }
 }
 
