@@ -4,6 +4,7 @@
 //! [`TableDefinition`], and reports every failure as an [`Error`] with a [`Fault`] class. The engine
 //! never looks into a position or a write result: both are the connector's own.
 
+mod comparison;
 mod definition;
 mod events;
 mod fault;
@@ -15,6 +16,7 @@ mod sink;
 mod source;
 mod status;
 
+pub use comparison::{BucketSum, ComparableSource, ComparedColumns, KeyedHash, RowText};
 pub use definition::{MetadataColumn, ObjectName, TableDefinition};
 pub use events::{
     Boundary, EventReceiver, EventSender, Phase, ReceiverGone, SourceEvent, event_channel,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::{
-    Error, EventReceiver, KeptRows, MetadataColumn, OptionSpec, SchemaChangeBehavior, SourceStatus,
+    ComparableSource, Error, EventReceiver, KeptRows, MetadataColumn, OptionSpec,
+    SchemaChangeBehavior, SourceStatus,
     TableDefinition,
 };
 
@@ -36,6 +37,29 @@ pub trait SourceFactory: Send + Sync {
     /// # Errors
     /// A [`crate::Fault::Job`] that names the option or column and what to do.
     fn create(&self, table: &TableDefinition) -> Result<Arc<dyn Source>, Error>;
+
+    /// What computes sums of the table's rows, to compare it with a copy. `None` if the connector cannot.
+    ///
+    /// # Errors
+    /// The definition does not fit.
+    fn comparable(
+        &self,
+        table: &TableDefinition,
+    ) -> Result<Option<Box<dyn ComparableSource>>, Error> {
+        let _ = table;
+        Ok(None)
+    }
+
+    /// Whether lanes that stood at these stored positions had read, taken together, everything up to
+    /// `target`, which is given in the words of the source (for MySQL, a GTID set). `None` if the
+    /// positions are not of this connector or cannot be compared with it.
+    ///
+    /// # Errors
+    /// `target` is malformed.
+    fn has_reached(&self, positions: &[&Value], target: &str) -> Result<Option<bool>, Error> {
+        let _ = (positions, target);
+        Ok(None)
+    }
 }
 
 /// Where all lanes of all sources of a job stand, by source table and lane name.

@@ -12,6 +12,7 @@ mod binlog;
 mod checks;
 mod chunk;
 mod chunk_key;
+mod compare;
 mod connection;
 mod ddl;
 mod debezium;

@@ -407,6 +407,14 @@ impl LanePosition {
         }
     }
 
+    /// The transactions behind this position; none while existing rows are read or without GTIDs.
+    pub(crate) fn executed(&self) -> Option<GtidSet> {
+        match (&self.snapshot, &self.at.gtid_set) {
+            (None, Some(set)) => set.parse().ok(),
+            (Some(_), _) | (None, None) => None,
+        }
+    }
+
     /// The stored form.
     pub(crate) fn to_json(&self) -> Result<Value> {
         serde_json::to_value(self)
@@ -442,6 +450,27 @@ impl fmt::Display for LanePosition {
             None => write!(f, "{file}:{offset}"),
         }
     }
+}
+
+/// Whether lanes at these positions had together read all transactions of `target`. `None` if no
+/// position is one of a lane with GTIDs that has read its existing rows.
+///
+/// # Errors
+/// `target` is no GTID set.
+pub(crate) fn have_reached(positions: &[&Value], target: &str) -> Result<Option<bool>> {
+    let wanted: GtidSet = target
+        .parse()
+        .map_err(|error| Error::job(format!("'{target}' is no GTID set: {error}")))?;
+    let mut executed = GtidSet::new();
+    let mut is_known = false;
+    for position in positions {
+        let position = serde_json::from_value::<LanePosition>((*position).clone());
+        if let Some(set) = position.ok().and_then(|position| position.executed()) {
+            is_known = true;
+            executed.union(&set);
+        }
+    }
+    Ok(is_known.then(|| executed.contains_set(&wanted)))
 }
 
 #[cfg(test)]
@@ -523,6 +552,26 @@ mod tests {
         let position = LanePosition::from_json("db:3306", &stored).unwrap();
         assert_eq!(position.layouts("db:3306").unwrap(), Layouts::default());
         assert_eq!(position.to_json().unwrap(), stored);
+    }
+
+    #[test]
+    fn lanes_of_several_servers_reach_a_gtid_set_together() {
+        const ONE: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        const TWO: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429563";
+        let lane = |set: String| {
+            let at = Watermark { offset: offset("binlog.000002", 4), gtid_set: Some(set) };
+            LanePosition::streaming("u".to_owned(), at).to_json().unwrap()
+        };
+        let (one, two) = (lane(format!("{ONE}:1-7")), lane(format!("{TWO}:1-5")));
+        let both = [&one, &two];
+        let reached = |target: String| have_reached(&both, &target).unwrap();
+        assert_eq!(reached(format!("{ONE}:1-7,{TWO}:3")), Some(true));
+        assert_eq!(reached(format!("{ONE}:8")), Some(false));
+        let snapshot =
+            LanePosition::initial("u".to_owned(), Watermark::default()).to_json().unwrap();
+        let error = have_reached(&both, "three").unwrap_err().to_string();
+        assert!(error.starts_with("'three' is no GTID set: "), "{error}");
+        assert_eq!(have_reached(&[&snapshot], &format!("{ONE}:1")).unwrap(), None);
     }
 
     #[test]

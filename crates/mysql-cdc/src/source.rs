@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use shardlake_connector::{
-    ChangelogMode, Error, MetadataColumn, OptionSpec, ReadRequest, RunningSource, Source,
-    SourceFactory, TableDefinition,
+    ChangelogMode, ComparableSource, Error, MetadataColumn, OptionSpec, ReadRequest, RunningSource,
+    Source, SourceFactory, TableDefinition,
 };
 
 use crate::chunk_key;
+use crate::compare::Comparer;
 use crate::matching::TableMatcher;
 use crate::options::{OPTIONS, SourceOptions, StartupMode};
 use crate::output::{OutputShape, metadata_columns};
-use crate::start;
+use crate::{position, start};
 
 /// Makes sources that read MySQL tables: their existing rows, then their binlog.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,6 +47,19 @@ impl SourceFactory for MysqlCdcFactory {
         let all_columns: Vec<usize> = (0..table.schema.columns.len()).collect();
         OutputShape::new(table, &all_columns, options.append_only)?;
         Ok(Arc::new(MysqlSource { definition: table.clone(), options, matcher }))
+    }
+
+    fn comparable(
+        &self,
+        table: &TableDefinition,
+    ) -> Result<Option<Box<dyn ComparableSource>>, Error> {
+        let options = SourceOptions::parse(&table.options)?;
+        let matcher = TableMatcher::new(&options.database_name, &options.table_name)?;
+        Ok(Some(Box::new(Comparer::connect(table, &options, &matcher)?)))
+    }
+
+    fn has_reached(&self, positions: &[&Value], target: &str) -> Result<Option<bool>, Error> {
+        Ok(position::have_reached(positions, target)?)
     }
 }
 
