@@ -241,6 +241,14 @@ impl Committer {
         std::mem::take(&mut self.expired)
     }
 
+    /// Commits `delta` if nobody else has committed since this committer last did.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if somebody has; nothing was committed then.
+    pub async fn commit_unless_changed(&mut self, delta: RowDelta) -> Result<i64, Error> {
+        self.try_publish(&mut PendingSnapshot::new(delta)).await
+    }
+
     async fn try_publish(&mut self, pending: &mut PendingSnapshot) -> Result<i64, Error> {
         let sequence_number = self.table.metadata().next_sequence_number();
         vectors::resolve(&self.table, &mut self.manifests, &mut self.known, pending).await?;

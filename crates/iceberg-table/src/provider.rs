@@ -9,6 +9,7 @@
 mod defaults;
 mod equality_filter;
 mod files;
+pub(crate) mod positioned;
 pub(crate) mod scalar;
 mod statistics;
 
@@ -115,6 +116,11 @@ impl IcebergTableProvider {
         &self.table
     }
 
+    /// The same columns of another version and state of the table.
+    pub(crate) fn at(&self, table: Table, snapshot: Option<SnapshotRef>) -> Self {
+        Self { table, snapshot, ..self.clone() }
+    }
+
     fn field_ids(&self) -> FieldIds {
         let names = self.arrow_schema.fields().iter();
         names.zip(&self.columns).map(|(named, field)| (named.name().clone(), field.id)).collect()
@@ -172,11 +178,15 @@ impl IcebergTableProvider {
 }
 
 /// What a scan needs beside DataFusion's part.
-struct Prepared {
-    plan: ScanPlan,
-    deleted: DeletedPositions,
-    equality: Arc<EqualityDeletes>,
-    groups: Vec<Option<usize>>,
+pub(crate) struct Prepared {
+    /// The files.
+    pub(crate) plan: ScanPlan,
+    /// The rows of them that are not read.
+    pub(crate) deleted: DeletedPositions,
+    /// The equality deletes that apply to them.
+    pub(crate) equality: Arc<EqualityDeletes>,
+    /// For each file, its group in `equality`.
+    pub(crate) groups: Vec<Option<usize>>,
 }
 
 /// Names of columns that only the scan itself knows start with this; no table has such a name.
@@ -221,18 +231,53 @@ impl TableProvider for IcebergTableProvider {
 }
 
 impl IcebergTableProvider {
-    fn physical(
+    /// The plan that reads `projection` of the prepared files.
+    pub(crate) fn physical(
         &self,
         state: &dyn Session,
         prepared: &Prepared,
         projection: &[usize],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let (Some(snapshot), false) = (&prepared.plan.snapshot, prepared.plan.files.is_empty())
-        else {
+        if prepared.plan.files.is_empty() {
             let schema = self.arrow_schema.project(projection)?;
             return Ok(Arc::new(EmptyExec::new(Arc::new(schema))));
-        };
+        }
+        let target = state.config_options().execution.target_partitions;
+        let (scan, filter) = self.scan_files(state, prepared, projection, (limit, target))?;
+        match filter {
+            None => Ok(scan),
+            Some(filter) => {
+                let deletes = Arc::clone(&prepared.equality);
+                Ok(Arc::new(EqualityFilterExec::try_new(scan, deletes, filter)?))
+            }
+        }
+    }
+
+    /// The plan that says of each row of one prepared file, in their order, whether the equality
+    /// deletes leave it.
+    pub(crate) fn marks(
+        &self,
+        state: &dyn Session,
+        prepared: &Prepared,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let (scan, filter) = self.scan_files(state, prepared, &[], (None, 1))?;
+        let places = filter.ok_or_else(|| {
+            DataFusionError::Internal("there are no equality deletes to look for".to_owned())
+        })?;
+        let deletes = Arc::clone(&prepared.equality);
+        Ok(Arc::new(EqualityFilterExec::marking(scan, deletes, places)?))
+    }
+
+    /// The scan of the prepared files, in at most `target` partitions, and where in it the filter for
+    /// equality deletes finds its keys.
+    fn scan_files(
+        &self,
+        state: &dyn Session,
+        prepared: &Prepared,
+        projection: &[usize],
+        (limit, target): (Option<usize>, usize),
+    ) -> DataFusionResult<(Arc<dyn ExecutionPlan>, Option<equality_filter::Places>)> {
         let equality = &prepared.equality;
         let has_equality = !equality.columns.is_empty();
         let (columns, fields) = self.read_columns(equality);
@@ -260,13 +305,12 @@ impl IcebergTableProvider {
                     .map_err(external)?,
             ),
             table: self.table.name().clone(),
-            snapshot_id: snapshot.snapshot_id(),
+            snapshot_id: prepared.plan.snapshot.as_ref().map_or(-1, |found| found.snapshot_id()),
         };
         let source = ParquetSource::new(table_schema)
             .with_table_parquet_options(parquet_options(state, &file_schema))
             .with_parquet_file_reader_factory(Arc::new(opener));
         let (indices, filter) = self.read_projection(projection, equality, &file_schema)?;
-        let target = state.config_options().execution.target_partitions;
         let config =
             FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
                 .with_file_groups(files.into_groups(target))
@@ -275,13 +319,7 @@ impl IcebergTableProvider {
                 .with_expr_adapter(Some(Arc::new(defaults::adapter(&columns, &file_schema)?)))
                 .with_projection_indices(Some(indices))?
                 .build();
-        let scan = DataSourceExec::from_data_source(config);
-        match filter {
-            None => Ok(scan),
-            Some(filter) => {
-                Ok(Arc::new(EqualityFilterExec::try_new(scan, Arc::clone(equality), filter)?))
-            }
-        }
+        Ok((DataSourceExec::from_data_source(config), filter))
     }
 
     /// Which columns are read for a projection, and where among them the filter finds its keys.
@@ -337,6 +375,22 @@ fn parquet_options(state: &dyn Session, schema: &Schema) -> TableParquetOptions 
 fn reads_as(stored: &DataType, wanted: &DataType) -> bool {
     stored == wanted
         || matches!((stored, wanted), (DataType::Int32, DataType::Int8 | DataType::Int16))
+}
+
+/// Our own error inside one of DataFusion's, or what DataFusion says.
+pub(crate) fn from_datafusion(error: DataFusionError) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(found) = cause {
+        match found.downcast_ref::<Error>() {
+            Some(Error::NotFound(message)) => return Error::NotFound(message.clone()),
+            Some(Error::Invalid(message)) => return Error::Invalid(message.clone()),
+            Some(Error::Corrupt { path, source }) => {
+                return Error::corrupt(path.clone(), source.to_string());
+            }
+            Some(_) | None => cause = found.source(),
+        }
+    }
+    Error::Storage { action: "read", path: "the table's files".into(), source: error.into() }
 }
 
 fn external(error: Error) -> DataFusionError {

@@ -51,7 +51,25 @@ pub fn to_iceberg(declared: &TableSchema) -> Result<Schema, Error> {
         .map_err(|error| Error::Invalid(format!("the columns make no valid table: {error}")))
 }
 
-fn check_key_type(column: &str, field_type: &Type) -> Result<(), Error> {
+/// The field of a new column; its ids follow `last_id`, which becomes the greatest of them.
+///
+/// # Errors
+/// [`Error::Invalid`] if Iceberg has no such type.
+pub(crate) fn new_field(column: &Column, last_id: &mut i32) -> Result<NestedField, Error> {
+    let mut ids = FieldIds(*last_id);
+    let id = ids.next();
+    let field_type = ids.assign(&column.data_type).map_err(|reason| {
+        Error::Invalid(format!("column '{}' cannot be stored: {reason}", column.name))
+    })?;
+    *last_id = ids.0;
+    let field = NestedField::new(id, &column.name, field_type, !column.nullable);
+    Ok(match &column.comment {
+        Some(comment) => field.with_doc(comment),
+        None => field,
+    })
+}
+
+pub(crate) fn check_key_type(column: &str, field_type: &Type) -> Result<(), Error> {
     match field_type {
         Type::Primitive(PrimitiveType::Float | PrimitiveType::Double)
         | Type::Struct(_)
@@ -274,7 +292,7 @@ pub fn key_indices(schema: &Schema) -> Vec<usize> {
 }
 
 /// Whether two types are equal when field ids, comments and nullability inside are left out.
-fn same_type(left: &Type, right: &Type) -> bool {
+pub(crate) fn same_type(left: &Type, right: &Type) -> bool {
     match (left, right) {
         (Type::Primitive(left), Type::Primitive(right)) => left == right,
         (Type::List(left), Type::List(right)) => {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef as ArrowSchemaRef;
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    MAIN_BRANCH, Manifest, ManifestFile, ManifestList, SchemaRef, Snapshot, SnapshotRef,
-    TableMetadata,
+    MAIN_BRANCH, Manifest, ManifestFile, ManifestList, PartitionField, SchemaRef, Snapshot,
+    SnapshotRef, TableMetadata, Transform,
 };
 
 use crate::{Error, Storage, schema};
@@ -104,6 +104,28 @@ impl Table {
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
         self.metadata.current_schema()
+    }
+
+    /// What the table is partitioned by, as `PARTITIONED BY` has it: columns, and transforms of them.
+    #[must_use]
+    pub fn partitioned_by(&self) -> Vec<String> {
+        let schema = self.metadata.current_schema();
+        let spec = self.metadata.default_partition_spec();
+        let entry = |field: &PartitionField| {
+            let column = schema.name_by_field_id(field.source_id)?;
+            Some(match field.transform {
+                Transform::Identity => column.to_owned(),
+                Transform::Bucket(count) => format!("bucket({count}, {column})"),
+                Transform::Truncate(width) => format!("truncate({width}, {column})"),
+                Transform::Year => format!("year({column})"),
+                Transform::Month => format!("month({column})"),
+                Transform::Day => format!("day({column})"),
+                Transform::Hour => format!("hour({column})"),
+                Transform::Void => return None,
+                Transform::Unknown => format!("unknown({column})"),
+            })
+        };
+        spec.fields().iter().filter_map(entry).collect()
     }
 
     /// The current schema in Arrow's terms; each field carries its id as `PARQUET:field_id`.

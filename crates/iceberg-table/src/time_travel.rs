@@ -8,6 +8,7 @@ use std::fmt;
 
 use iceberg::spec::{SchemaRef, SnapshotRef};
 
+use crate::commit::progress;
 use crate::{Error, Table};
 
 /// A state of a table.
@@ -95,6 +96,39 @@ impl AsOf {
         };
         Error::NotFound(what)
     }
+}
+
+/// Where the sources of a job stood in a snapshot that it made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourcePosition {
+    /// The snapshot.
+    pub snapshot_id: i64,
+    /// The job.
+    pub job: String,
+    /// Whether the job still copied existing rows, so that a transaction may be there in part.
+    pub in_snapshot_phase: bool,
+    /// The position, as the job stored it.
+    pub position: serde_json::Value,
+}
+
+/// The positions that the snapshots of the main branch store, oldest first, as far back as they are
+/// retained. Snapshots without a position (of other engines, of maintenance) are left out.
+#[must_use]
+pub fn source_positions(table: &Table) -> Vec<SourcePosition> {
+    let mut found: Vec<SourcePosition> = ancestors(table)
+        .iter()
+        .filter_map(|snapshot| {
+            let summary = &snapshot.summary().additional_properties;
+            Some(SourcePosition {
+                snapshot_id: snapshot.snapshot_id(),
+                job: summary.get(progress::JOB_NAME)?.clone(),
+                in_snapshot_phase: summary.get(progress::PHASE).is_some_and(|p| p == "snapshot"),
+                position: serde_json::from_str(summary.get(progress::POSITION)?).ok()?,
+            })
+        })
+        .collect();
+    found.reverse();
+    found
 }
 
 /// A branch or tag of a table.

@@ -25,6 +25,7 @@ pub use delta::DeltaWriter;
 pub(crate) use files::{FileRegistry, RegisteredFile};
 pub(crate) use key::KeyHasher;
 pub use mode::DeleteMode;
+pub(crate) use partition::Partition;
 pub use shared::{DeltaWriterOptions, WriterShared};
 pub use written::WrittenFiles;
 pub(crate) use written::{NewFile, RowDeletes};

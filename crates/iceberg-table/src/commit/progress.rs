@@ -26,6 +26,8 @@ pub const POSITION: &str = "shardlake.position";
 pub const FINGERPRINT: &str = "shardlake.fingerprint";
 /// The summary key of the phase, `snapshot` or `streaming`.
 pub const PHASE: &str = "shardlake.phase";
+/// The summary key of a snapshot that changed rows by a statement: a job must build its key index anew.
+pub const ROWS_CHANGED: &str = "shardlake.rows-changed";
 /// The prefix of the property that repeats a job's progress.
 const PROPERTY: &str = "shardlake.progress.";
 

@@ -2,7 +2,7 @@
 
 use iceberg::spec::{ManifestContentType, ManifestStatus, Operation, SnapshotRef};
 
-use super::progress::{Writer, ancestors, writer_of};
+use super::progress::{ROWS_CHANGED, Writer, ancestors, writer_of};
 use super::rewrite::RELOCATION;
 use crate::maintenance::Relocation;
 use crate::writer::NewFile;
@@ -33,7 +33,7 @@ pub(crate) struct Foreign {
 ///
 /// # Errors
 /// [`Error::Fenced`] if a newer run of the same job is among them; [`Error::FilesRemoved`] if one removed data
-/// files and does not say where their rows are, or if it cannot be told.
+/// files and does not say where their rows are, if one changed rows by a statement, or if it cannot be told.
 pub(crate) async fn check(base: &Table, newer: &Table, writer: &Writer) -> Result<Foreign, Error> {
     if base.metadata().uuid() != newer.metadata().uuid() {
         return Err(Error::Invalid(format!(
@@ -63,7 +63,8 @@ pub(crate) async fn check(base: &Table, newer: &Table, writer: &Writer) -> Resul
     for snapshot in foreign.into_iter().rev() {
         // One of this run, whose answer was lost.
         let is_ours = writer_of(snapshot).is_some_and(|other| other == *writer);
-        if removes_data(newer, snapshot).await? {
+        let summary = &snapshot.summary().additional_properties;
+        if summary.contains_key(ROWS_CHANGED) || removes_data(newer, snapshot).await? {
             let snapshot_id = snapshot.snapshot_id();
             if let Some(location) = snapshot.summary().additional_properties.get(RELOCATION) {
                 let bytes = newer.storage().read(location).await?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
@@ -38,12 +38,22 @@ pub(crate) struct Places {
     pub(crate) output: usize,
 }
 
+/// What the filter puts out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    /// The rows that are left.
+    Remaining,
+    /// For each row whether it is left.
+    Marks,
+}
+
 /// The filter.
 #[derive(Debug)]
 pub(crate) struct EqualityFilterExec {
     input: Arc<dyn ExecutionPlan>,
     deletes: Arc<EqualityDeletes>,
     places: Places,
+    output: Output,
     properties: Arc<PlanProperties>,
 }
 
@@ -53,8 +63,33 @@ impl EqualityFilterExec {
         deletes: Arc<EqualityDeletes>,
         places: Places,
     ) -> Result<Self> {
-        let output: Vec<usize> = (0..places.output).collect();
-        let schema = Arc::new(input.schema().project(&output)?);
+        Self::with_output(input, deletes, places, Output::Remaining)
+    }
+
+    /// A filter that lets no row through but says of each whether it would.
+    pub(crate) fn marking(
+        input: Arc<dyn ExecutionPlan>,
+        deletes: Arc<EqualityDeletes>,
+        places: Places,
+    ) -> Result<Self> {
+        Self::with_output(input, deletes, places, Output::Marks)
+    }
+
+    fn with_output(
+        input: Arc<dyn ExecutionPlan>,
+        deletes: Arc<EqualityDeletes>,
+        places: Places,
+        output: Output,
+    ) -> Result<Self> {
+        let schema = match output {
+            Output::Remaining => {
+                let passed: Vec<usize> = (0..places.output).collect();
+                Arc::new(input.schema().project(&passed)?)
+            }
+            Output::Marks => {
+                Arc::new(Schema::new(vec![Field::new("remaining", DataType::Boolean, false)]))
+            }
+        };
         let partitioning =
             Partitioning::UnknownPartitioning(input.output_partitioning().partition_count());
         let properties = PlanProperties::new(
@@ -63,7 +98,7 @@ impl EqualityFilterExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Ok(Self { input, deletes, places, properties: Arc::new(properties) })
+        Ok(Self { input, deletes, places, output, properties: Arc::new(properties) })
     }
 }
 
@@ -102,7 +137,8 @@ impl ExecutionPlan for EqualityFilterExec {
         let [input] = <[_; 1]>::try_from(children).map_err(|children| {
             DataFusionError::Internal(format!("one input expected, {} given", children.len()))
         })?;
-        Ok(Arc::new(Self::try_new(input, Arc::clone(&self.deletes), self.places.clone())?))
+        let (deletes, places) = (Arc::clone(&self.deletes), self.places.clone());
+        Ok(Arc::new(Self::with_output(input, deletes, places, self.output)?))
     }
 
     fn execute(
@@ -113,8 +149,18 @@ impl ExecutionPlan for EqualityFilterExec {
         let input = self.input.execute(partition, context)?;
         let schema = self.schema();
         let (deletes, places) = (Arc::clone(&self.deletes), self.places.clone());
-        let output = Arc::clone(&schema);
-        let stream = input.map(move |batch| remaining(&batch?, &deletes, &places, &output));
+        let (kind, output) = (self.output, Arc::clone(&schema));
+        let stream = input.map(move |batch| {
+            let batch = batch?;
+            let kept = kept(&batch, &deletes, &places)?;
+            match kind {
+                Output::Remaining => remaining(&batch, kept, &places, &output),
+                Output::Marks => {
+                    let marks: ArrayRef = Arc::new(BooleanArray::from(kept));
+                    Ok(RecordBatch::try_new(Arc::clone(&output), vec![marks])?)
+                }
+            }
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
     }
 
@@ -137,16 +183,25 @@ impl ExecutionPlan for EqualityFilterExec {
     }
 }
 
+/// The rows for which `kept` is true, with the columns that are passed on.
 fn remaining(
     batch: &RecordBatch,
-    deletes: &EqualityDeletes,
+    kept: Vec<bool>,
     places: &Places,
     output: &SchemaRef,
 ) -> Result<RecordBatch> {
-    let rows = batch.num_rows();
     let columns = batch.columns().iter().take(places.output).cloned().collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     let passed = RecordBatch::try_new_with_options(Arc::clone(output), columns, &options)?;
+    if kept.iter().all(|kept| *kept) {
+        return Ok(passed);
+    }
+    Ok(filter_record_batch(&passed, &BooleanArray::from(kept))?)
+}
+
+/// For each row of a batch of the scan whether the deletes leave it.
+fn kept(batch: &RecordBatch, deletes: &EqualityDeletes, places: &Places) -> Result<Vec<bool>> {
+    let rows = batch.num_rows();
     let groups = batch
         .column(places.group)
         .as_primitive_opt::<Int64Type>()
@@ -172,8 +227,5 @@ fn remaining(
         }
         start += run;
     }
-    if kept.iter().all(|kept| *kept) {
-        return Ok(passed);
-    }
-    Ok(filter_record_batch(&passed, &BooleanArray::from(kept))?)
+    Ok(kept)
 }

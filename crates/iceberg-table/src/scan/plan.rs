@@ -64,6 +64,11 @@ impl ListedFile {
     pub(crate) fn path(&self) -> &str {
         self.entry.file_path()
     }
+
+    /// How many rows it has, deleted ones included.
+    pub(crate) fn row_count(&self) -> u64 {
+        self.entry.data_file().record_count()
+    }
 }
 
 /// A data file and what is deleted of it.
@@ -77,6 +82,18 @@ pub(crate) struct PlannedFile {
     pub(crate) position_deletes: Vec<ListedFile>,
     /// Equality delete files that apply to it.
     pub(crate) equality_deletes: Vec<ListedFile>,
+}
+
+impl PlannedFile {
+    /// A data file of which nothing is deleted.
+    pub(crate) const fn untouched(listed: ListedFile) -> Self {
+        Self {
+            listed,
+            deletion_vector: None,
+            position_deletes: Vec::new(),
+            equality_deletes: Vec::new(),
+        }
+    }
 }
 
 /// Plans a scan of `snapshot` for rows that match `predicate`, whose fields are those of `schema`.

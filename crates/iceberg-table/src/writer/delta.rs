@@ -17,8 +17,10 @@ use shardlake_change::ChangeBatch;
 
 use super::encoder::Encoder;
 use super::epoch::EpochWriter;
+use super::files::RegisteredFile;
 use super::{WriterShared, WrittenFiles};
 use crate::Error;
+use crate::index::Location;
 
 /// Turns changes of one table into files. Changes of one key must come to one writer, in order.
 ///
@@ -94,6 +96,26 @@ impl DeltaWriter {
             self.flush_active()?;
         }
         Ok(())
+    }
+
+    /// Deletes rows of a committed data file in `epoch`, by their positions in it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the table's format has no deletes.
+    pub(crate) fn delete_rows(
+        &mut self,
+        epoch: u64,
+        file: RegisteredFile,
+        rows: impl IntoIterator<Item = u32>,
+    ) -> Result<(), Error> {
+        if !self.shared.form.lock().deletes {
+            return Err(Error::Invalid(
+                "a table of format version 1 has no deletes; raise its 'format-version'".to_owned(),
+            ));
+        }
+        let number = self.shared.files.add(file)?;
+        let locations = rows.into_iter().map(|row| Location { file: number, row });
+        self.writer(epoch).delete(locations)
     }
 
     /// Makes everything written to `epoch` durable, and names the files.

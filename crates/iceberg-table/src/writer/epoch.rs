@@ -402,6 +402,12 @@ impl EpochWriter {
         Ok(())
     }
 
+    /// Deletes rows of files that were committed before.
+    pub(super) fn delete(&mut self, rows: impl IntoIterator<Item = Location>) -> Result<(), Error> {
+        self.deletes.extend(rows);
+        if self.deletes.len() >= DELETES_MAX { self.flush_deletes() } else { Ok(()) }
+    }
+
     fn flush_deletes(&mut self) -> Result<(), Error> {
         let mut by_number: BTreeMap<u32, RoaringBitmap> = BTreeMap::new();
         for delete in std::mem::take(&mut self.deletes) {

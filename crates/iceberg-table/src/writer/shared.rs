@@ -114,6 +114,29 @@ impl WriterShared {
         }))
     }
 
+    /// What writers share that know no keys: they add rows, and delete those whose places they are told.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the table cannot be written.
+    pub(crate) fn appending(
+        table: &Table,
+        options: DeltaWriterOptions,
+    ) -> Result<Arc<Self>, Error> {
+        let form = DeleteForm::of_table(table, options.delete_mode)?;
+        let open_files = crate::properties::OPEN_FILES.read(table.metadata().properties())?.max(1);
+        Ok(Arc::new(Self {
+            format: Arc::new(FileFormat::of_table(table)?),
+            key: None,
+            index: KeyIndex::new(options.index_memory_bytes),
+            files: FileRegistry::default(),
+            options,
+            form: Mutex::new(form),
+            open_files,
+            superseded: Mutex::default(),
+            run: Uuid::new_v4(),
+        }))
+    }
+
     /// The key index.
     #[must_use]
     pub const fn index(&self) -> &Arc<KeyIndex> {

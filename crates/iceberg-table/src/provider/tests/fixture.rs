@@ -20,7 +20,10 @@ use shardlake_change::{Column, LogicalType, TableSchema};
 use tempfile::TempDir;
 
 use crate::scan::deletion_vector_blob;
-use crate::{AsOf, Catalog, HadoopCatalog, IcebergTableProvider, Table, TableCreation, TableName};
+use crate::{
+    AsOf, Catalog, Error, HadoopCatalog, IcebergTableProvider, Table, TableChange, TableCreation,
+    TableName, alter,
+};
 
 /// A table in a temporary warehouse, at its newest version.
 pub(crate) struct Fixture {
@@ -39,16 +42,24 @@ pub(crate) enum Change {
     Add(DataFile),
     /// A data file that was there before, with its own sequence number (as after a compaction).
     AddAt(DataFile, i64),
+    /// A data file that goes, with its sequence number.
+    Remove(DataFile, i64),
 }
 
 impl Fixture {
     /// `CREATE TABLE t (columns)`, key first.
     pub(crate) async fn new(columns: &[(&str, LogicalType)]) -> Self {
+        Self::keyed(columns, &[]).await
+    }
+
+    /// The same with a primary key.
+    pub(crate) async fn keyed(columns: &[(&str, LogicalType)], key: &[&str]) -> Self {
         let columns = columns.iter().enumerate().map(|(index, (name, data_type))| {
             let column = Column::new(*name, data_type.clone());
             if index == 0 { column.not_null() } else { column }
         });
-        let schema = TableSchema { columns: columns.collect(), primary_key: Vec::new() };
+        let primary_key = key.iter().map(|name| (*name).to_owned()).collect();
+        let schema = TableSchema { columns: columns.collect(), primary_key };
         let dir = TempDir::new().unwrap();
         let catalog = HadoopCatalog::new(dir.path().to_str().unwrap()).unwrap();
         let creation = TableCreation { schema, ..TableCreation::default() };
@@ -207,7 +218,29 @@ impl Fixture {
         self.commit_changes(files.into_iter().map(Change::Add).collect()).await
     }
 
+    /// Changes the table as a user would.
+    pub(crate) async fn alter(&mut self, changes: &[TableChange]) -> Result<(), Error> {
+        self.table = alter(&self.catalog, self.table.name(), changes).await?;
+        Ok(())
+    }
+
+    /// The table as the catalog has it.
+    pub(crate) async fn reloaded(&self) -> Table {
+        self.catalog.load(self.table.name()).await.unwrap()
+    }
+
+    /// Forgets snapshots; their files stay.
+    pub(crate) async fn expire(&mut self, snapshots: &[i64]) {
+        let builder = self.table.metadata().clone().into_builder(None);
+        let built = builder.remove_snapshots(snapshots).build().unwrap();
+        self.table = self.catalog.publish(&self.table, built).await.unwrap();
+    }
+
     pub(crate) async fn commit_changes(&mut self, changes: Vec<Change>) -> i64 {
+        self.commit_as(Operation::Append, changes).await
+    }
+
+    pub(crate) async fn commit_as(&mut self, operation: Operation, changes: Vec<Change>) -> i64 {
         let metadata = self.table.metadata();
         let snapshot_id = metadata.next_sequence_number();
         let sequence_number = metadata.next_sequence_number();
@@ -222,7 +255,20 @@ impl Fixture {
             }
         }
         if let Some(current) = self.table.current_snapshot() {
-            manifests.extend(self.table.manifests(current).await.unwrap());
+            let removed: Vec<&str> = changes
+                .iter()
+                .filter_map(|change| match change {
+                    Change::Remove(file, _) => Some(file.file_path()),
+                    Change::Add(_) | Change::AddAt(..) => None,
+                })
+                .collect();
+            for manifest in self.table.manifests(current).await.unwrap() {
+                let content = self.table.load_manifest(&manifest).await.unwrap();
+                // A manifest whose only file goes is not carried on.
+                if !content.entries().iter().any(|entry| removed.contains(&entry.file_path())) {
+                    manifests.push(manifest);
+                }
+            }
         }
         let list = self.write_list(snapshot_id, sequence_number, manifests).await;
         let parent = self.table.metadata().current_snapshot_id();
@@ -231,10 +277,7 @@ impl Fixture {
             .with_snapshot_id(snapshot_id)
             .with_parent_snapshot_id(parent)
             .with_sequence_number(sequence_number)
-            .with_summary(Summary {
-                operation: Operation::Append,
-                additional_properties: HashMap::new(),
-            })
+            .with_summary(Summary { operation, additional_properties: HashMap::new() })
             .with_schema_id(self.table.metadata().current_schema_id())
             .with_timestamp_ms(self.table.metadata().last_updated_ms() + 1_000);
         let first_row = self.table.metadata().next_row_id();
@@ -282,6 +325,9 @@ impl Fixture {
                 Change::AddAt(file, sequence) => writer
                     .add_existing_file(file.clone(), snapshot_id, *sequence, Some(*sequence))
                     .unwrap(),
+                Change::Remove(file, sequence) => {
+                    writer.add_delete_file(file.clone(), *sequence, Some(*sequence)).unwrap();
+                }
             }
         }
         writer.write_manifest_file().await.unwrap()
@@ -326,7 +372,7 @@ impl Fixture {
 impl Change {
     fn file(&self) -> &DataFile {
         match self {
-            Self::Add(file) | Self::AddAt(file, _) => file,
+            Self::Add(file) | Self::AddAt(file, _) | Self::Remove(file, _) => file,
         }
     }
 }
