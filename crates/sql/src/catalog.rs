@@ -25,6 +25,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use shardlake_change::LogicalType;
 use shardlake_connector::Options;
+use shardlake_iceberg_table::TableChange;
 
 use crate::diagnostic::{Code, Diagnostic};
 
@@ -84,6 +85,16 @@ impl PrimaryKey {
     }
 }
 
+/// A watermark of a table. Kept and shown as Flink does; no query here needs it, because those over tables
+/// that change have no state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watermark {
+    /// The column of event time.
+    pub column: String,
+    /// The expression as written.
+    pub expression: String,
+}
+
 /// A table in a catalog.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CatalogTable {
@@ -91,13 +102,24 @@ pub struct CatalogTable {
     pub columns: Vec<ColumnDefinition>,
     /// Its primary key.
     pub primary_key: Option<PrimaryKey>,
-    /// The columns of `PARTITIONED BY`.
+    /// The entries of `PARTITIONED BY`: columns, or transforms of one such as `bucket(16, id)`.
     pub partitioned_by: Vec<String>,
     /// The options of `WITH`, `connector` among them.
     #[serde(with = "pairs")]
     pub options: Options,
     /// `COMMENT`.
     pub comment: Option<String>,
+    /// `WATERMARK FOR`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<Watermark>,
+}
+
+/// The column of an entry of `PARTITIONED BY`: the entry itself, or what stands last in a transform.
+pub(crate) fn partition_column(entry: &str) -> &str {
+    let Some((_, arguments)) = entry.strip_suffix(')').and_then(|rest| rest.split_once('(')) else {
+        return entry;
+    };
+    arguments.rsplit(',').next().unwrap_or(arguments).trim()
 }
 
 /// A view in a catalog.
@@ -171,6 +193,23 @@ pub(crate) trait Catalog: Send + Sync {
 
     /// Gives an object a new name.
     async fn rename(&self, database: &str, name: &str, to: &str) -> Result<(), Diagnostic>;
+
+    /// Whether it keeps tables themselves, not only their definitions.
+    fn keeps_tables(&self) -> bool {
+        false
+    }
+
+    /// Changes a table where it is kept. False if this catalog keeps definitions only: then the caller
+    /// changes the definition and replaces it.
+    async fn alter(
+        &self,
+        database: &str,
+        name: &str,
+        changes: &[TableChange],
+    ) -> Result<bool, Diagnostic> {
+        let _ = (database, name, changes);
+        Ok(false)
+    }
 
     /// Removes an object.
     async fn remove(&self, database: &str, name: &str) -> Result<(), Diagnostic>;

@@ -17,3 +17,4 @@ pub mod print;
 pub mod script;
 pub mod session;
 pub mod statement;
+pub mod verify;

@@ -3,8 +3,10 @@
 //! Statements are parsed here, by recursive descent over `sqlparser`'s tokens; queries inside them are
 //! parsed by `sqlparser` itself. A statement of Flink SQL that Shardlake cannot run is refused by name.
 
+mod alter;
 mod create;
 mod data_type;
+mod dml;
 mod maintenance;
 mod query;
 mod settings;
@@ -19,9 +21,7 @@ use shardlake_connector::Options;
 
 use crate::diagnostic::{Diagnostic, Span};
 use crate::dialect::{Lexeme, tokenize};
-use crate::statement::{
-    AlterAction, AlterTable, Drop, ExplainTarget, Name, ObjectKind, Query, Statement, StopJob,
-};
+use crate::statement::{Drop, ExplainTarget, Name, ObjectKind, Query, Statement, StopJob};
 
 /// Parses one statement. A semicolon at its end is allowed.
 ///
@@ -287,6 +287,9 @@ impl<'a> StatementParser<'a> {
                 self.expect("STATEMENT SET")?;
                 Ok(Statement::BeginStatementSet)
             }
+            "DELETE" => self.delete(),
+            "UPDATE" => self.update(),
+            "VERIFY" => self.verify(),
             "STOP" => self.stop_job(),
             "END" => self.word(Statement::EndStatementSet),
             "HELP" => self.word(Statement::Help),
@@ -306,8 +309,6 @@ impl<'a> StatementParser<'a> {
         let known = match keyword {
             "ADD" | "REMOVE" => "ADD JAR / REMOVE JAR",
             "LOAD" | "UNLOAD" => "LOAD MODULE / UNLOAD MODULE",
-            "DELETE" => "DELETE",
-            "UPDATE" => "UPDATE",
             "TRUNCATE" => "TRUNCATE TABLE",
             "ANALYZE" => "ANALYZE TABLE",
             "COMPILE" => "COMPILE PLAN",
@@ -347,45 +348,6 @@ impl<'a> StatementParser<'a> {
             self.accept(&["RESTRICT"]);
         }
         Ok(Statement::Drop(Drop { kind, name, temporary, if_exists, cascade }))
-    }
-
-    fn alter(&mut self) -> Result<Statement, Diagnostic> {
-        let start = self.next;
-        self.expect("ALTER")?;
-        if self.accept(&["VIEW"]) {
-            let name = self.name()?;
-            if self.accept(&["RENAME", "TO"]) {
-                return Ok(Statement::RenameView { name, to: self.name()? });
-            }
-            self.expect("AS")?;
-            return Err(self.unsupported("ALTER VIEW … AS", start));
-        }
-        if !self.accept(&["TABLE"]) {
-            for what in ["DATABASE", "CATALOG", "FUNCTION", "MODEL", "MATERIALIZED"] {
-                if self.accept(&[what]) {
-                    return Err(self.unsupported(&format!("ALTER {what}"), start));
-                }
-            }
-            return Err(self.unexpected("TABLE or VIEW"));
-        }
-        let if_exists = self.accept(&["IF", "EXISTS"]);
-        let name = self.name()?;
-        let clause = self.next;
-        let action = if self.accept(&["SET"]) {
-            AlterAction::Set(self.options()?)
-        } else if self.accept(&["RESET"]) {
-            AlterAction::Reset(self.list(Self::string)?)
-        } else if self.accept(&["RENAME", "TO"]) {
-            AlterAction::Rename(self.name()?)
-        } else {
-            for what in ["ADD", "MODIFY", "DROP", "RENAME", "COMPACT"] {
-                if self.accept(&[what]) {
-                    return Err(self.unsupported(&format!("ALTER TABLE … {what}"), clause));
-                }
-            }
-            return Err(self.unexpected("SET, RESET or RENAME TO"));
-        };
-        Ok(Statement::AlterTable(AlterTable { name, if_exists, action }))
     }
 
     fn use_object(&mut self) -> Result<Statement, Diagnostic> {

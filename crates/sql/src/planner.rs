@@ -16,6 +16,7 @@ mod place;
 mod provider;
 mod query_source;
 mod rewrite;
+mod row_change;
 mod streaming;
 mod table;
 mod types;
@@ -44,6 +45,8 @@ use crate::statement::{Explain, ExplainDetail, ExplainTarget, Insert, Query};
 
 pub(crate) use self::coercion::FlinkCasts;
 pub(crate) use self::error::diagnostic;
+pub(crate) use self::lake::{alter_lake_table, as_of_gtid, locate};
+pub use self::row_change::change_rows;
 pub use self::types::from_arrow;
 
 /// How a query runs.

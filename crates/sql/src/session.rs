@@ -3,6 +3,7 @@
 //! A session runs everything that needs no job. Queries and inserts are planned here and handed to
 //! whoever runs jobs; so are `SHOW JOBS` and `STOP JOB`.
 
+mod alter;
 mod configuration;
 mod ddl;
 mod frozen;
@@ -23,6 +24,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::plan::JobPlan;
 use crate::planner::{self, PlannedQuery};
 use crate::statement::{Explain, Insert, Statement, StopJob};
+use crate::verify;
 
 /// What came of a statement.
 pub enum StatementOutcome {
@@ -207,6 +209,14 @@ impl Session {
             Statement::ShowSplits(id) => Ok(StatementOutcome::ShowSplits(id)),
             Statement::Explain(explain) => self.explain(&explain).await,
             Statement::Insert(insert) => self.insert(insert).await,
+            Statement::ChangeRows(change) => {
+                let count = planner::change_rows(&self.planner_context(), &change).await?;
+                ResultTable::count("rows affected", count).map(StatementOutcome::Table)
+            }
+            Statement::Verify(statement) => {
+                let verified = verify::verify(&self.planner_context(), &statement).await?;
+                verified.table().map(StatementOutcome::Table)
+            }
             Statement::StatementSet(inserts) => self.submit(&inserts).await,
             Statement::BeginStatementSet => {
                 self.statement_set = Some(Vec::new());

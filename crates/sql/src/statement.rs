@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::ast;
 use shardlake_connector::Options;
+use shardlake_iceberg_table::{ColumnPlace, ReferenceChange};
 
-use crate::catalog::{ColumnDefinition, PrimaryKey};
+use crate::catalog::{ColumnDefinition, PrimaryKey, Watermark};
 use crate::diagnostic::Span;
 
 /// One statement.
@@ -60,6 +61,10 @@ pub enum Statement {
     Explain(Explain),
     /// `INSERT INTO`, also as `EXECUTE INSERT INTO`.
     Insert(Insert),
+    /// `DELETE FROM` or `UPDATE`.
+    ChangeRows(RowChange),
+    /// `VERIFY TABLE`.
+    Verify(Verify),
     /// `EXECUTE STATEMENT SET BEGIN … END`.
     StatementSet(Vec<Insert>),
     /// `BEGIN STATEMENT SET`.
@@ -108,8 +113,12 @@ pub struct CreateTable {
     pub comment: Option<String>,
     /// `WITH`.
     pub options: Options,
+    /// `WATERMARK FOR`.
+    pub watermark: Option<Watermark>,
     /// `LIKE`.
     pub like: Option<Like>,
+    /// `AS SELECT`.
+    pub query: Option<Query>,
 }
 
 /// `LIKE base (…)`.
@@ -214,6 +223,40 @@ pub enum AlterAction {
     Reset(Vec<String>),
     /// `RENAME TO name`.
     Rename(Name),
+    /// `ADD`, `MODIFY`, `DROP` and `RENAME` of columns, key and watermark.
+    Schema(Vec<SchemaChange>),
+    /// `CREATE`, `REPLACE` and `DROP` of a branch or tag.
+    Reference(ReferenceChange),
+}
+
+/// A change of what a table consists of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SchemaChange {
+    /// `ADD column [FIRST | AFTER other]`.
+    AddColumn(ColumnDefinition, Option<ColumnPlace>),
+    /// `MODIFY column [FIRST | AFTER other]`.
+    ModifyColumn(ColumnDefinition, Option<ColumnPlace>),
+    /// `RENAME column TO name`.
+    RenameColumn {
+        /// The column.
+        from: String,
+        /// Its new name.
+        to: String,
+    },
+    /// `DROP column`.
+    DropColumn(String),
+    /// `ADD PRIMARY KEY`.
+    AddPrimaryKey(PrimaryKey),
+    /// `MODIFY PRIMARY KEY`.
+    ModifyPrimaryKey(PrimaryKey),
+    /// `DROP PRIMARY KEY`, or `DROP CONSTRAINT name`.
+    DropPrimaryKey(Option<String>),
+    /// `ADD WATERMARK`.
+    AddWatermark(Watermark),
+    /// `MODIFY WATERMARK`.
+    ModifyWatermark(Watermark),
+    /// `DROP WATERMARK`.
+    DropWatermark,
 }
 
 /// Care for a table of the lake.
@@ -393,6 +436,37 @@ pub struct Insert {
     pub query: Query,
 }
 
+/// `DELETE FROM` or `UPDATE`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowChange {
+    /// The table that is changed, with its hints.
+    pub target: TableReference,
+    /// What is done to its rows.
+    pub kind: RowChangeKind,
+    /// The text of the condition; none: all rows.
+    pub condition: Option<String>,
+}
+
+/// What a statement does to rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowChangeKind {
+    /// They are deleted.
+    Delete,
+    /// Columns get the values of expressions, given as text.
+    Update(Vec<(String, String)>),
+}
+
+/// `VERIFY TABLE table AGAINST source [REPAIR]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verify {
+    /// The table of the lake.
+    pub lake: TableReference,
+    /// The table of the source.
+    pub source: TableReference,
+    /// Whether the lake is mended.
+    pub repair: bool,
+}
+
 /// A table as a statement names it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableReference {
@@ -411,6 +485,10 @@ pub enum TimeTravel {
     Timestamp(String),
     /// The snapshot of this id.
     Snapshot(i64),
+    /// The snapshot of this tag, or the newest of this branch.
+    Reference(String),
+    /// The first snapshot that holds all transactions of this GTID set.
+    Gtid(String),
 }
 
 /// A query.

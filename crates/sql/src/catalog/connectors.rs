@@ -45,6 +45,11 @@ impl Connectors {
         self.sources.contains_key(connector)
     }
 
+    /// Everything that can be read, by connector.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &Arc<dyn SourceFactory>> {
+        self.sources.values()
+    }
+
     /// What reads tables of this connector.
     ///
     /// # Errors

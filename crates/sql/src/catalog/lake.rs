@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use shardlake_change::TableSchema;
 use shardlake_connector::Options;
 use shardlake_iceberg_table::{
-    Catalog as TableCatalog, Error as LakeError, Table, TableCreation, TableName,
-    catalog_option_keys, is_catalog_option, open_catalog, properties, schema,
+    Catalog as TableCatalog, Error as LakeError, PartitionField, SortField, Table, TableChange,
+    TableCreation, TableName, alter, catalog_option_keys, is_catalog_option, open_catalog,
+    properties, schema,
 };
 
 use super::memory::{database_not_found, object_exists};
@@ -20,6 +21,9 @@ use crate::planner::from_arrow;
 
 /// The options that `CREATE CATALOG` of type `iceberg` takes, beside those of the lake's catalogs.
 const OPTIONS: [&str; 4] = ["type", "default-database", "property-version", "cache-enabled"];
+
+/// The option of a table that says how rows are sorted in its data files.
+const SORT_ORDER: &str = "shardlake.table.sort-order";
 
 /// A catalog of Iceberg tables as a catalog of ours.
 pub(crate) struct LakeCatalog {
@@ -93,7 +97,14 @@ impl LakeCatalog {
             .filter_map(|index| columns.get(index).map(|column| column.name.clone()))
             .collect();
         let primary_key = (!key.is_empty()).then_some(PrimaryKey { name: None, columns: key });
-        Ok(CatalogTable { columns, primary_key, partitioned_by: vec![], options, comment: None })
+        Ok(CatalogTable {
+            columns,
+            primary_key,
+            partitioned_by: table.partitioned_by(),
+            options,
+            comment: None,
+            watermark: None,
+        })
     }
 }
 
@@ -120,6 +131,10 @@ pub(crate) fn lake_error(error: &LakeError) -> Diagnostic {
 impl Catalog for LakeCatalog {
     fn options(&self) -> &Options {
         &self.options
+    }
+
+    fn keeps_tables(&self) -> bool {
+        true
     }
 
     async fn databases(&self) -> Result<Vec<String>, Diagnostic> {
@@ -196,6 +211,17 @@ impl Catalog for LakeCatalog {
         Err(Diagnostic::unsupported("ALTER TABLE in an Iceberg catalog"))
     }
 
+    async fn alter(
+        &self,
+        database: &str,
+        name: &str,
+        changes: &[TableChange],
+    ) -> Result<bool, Diagnostic> {
+        let table = TableName::new(database, name);
+        alter(self.lake.as_ref(), &table, changes).await.map_err(|error| lake_error(&error))?;
+        Ok(true)
+    }
+
     async fn rename(&self, database: &str, name: &str, to: &str) -> Result<(), Diagnostic> {
         let (name, to) = (TableName::new(database, name), TableName::new(database, to));
         self.lake.rename(&name, &to).await.map_err(|error| match error {
@@ -213,8 +239,11 @@ impl Catalog for LakeCatalog {
 
 /// What the lake has to make for a declared table.
 fn creation(table: &CatalogTable) -> Result<TableCreation, Diagnostic> {
-    if !table.partitioned_by.is_empty() {
-        return Err(Diagnostic::unsupported("PARTITIONED BY for an Iceberg table"));
+    if table.watermark.is_some() {
+        let message = "Creating table with watermark specs is not supported yet.";
+        return Err(Diagnostic::new(Code::Unsupported, message).with_hint(
+            "An Iceberg table cannot keep a watermark; declare it in default_catalog.",
+        ));
     }
     let mut columns = Vec::with_capacity(table.columns.len());
     for column in &table.columns {
@@ -250,20 +279,28 @@ fn creation(table: &CatalogTable) -> Result<TableCreation, Diagnostic> {
         }
     }
     for (key, value) in options.iter() {
-        let kept = properties::is_table_property(key) || (key == "format-version" && value == "2");
+        let is_version = key == "format-version" && ["1", "2", "3"].contains(&value);
+        let kept = properties::is_table_property(key) || is_version;
         if !kept {
             // The value may be a secret.
             let what = format!("Option '{key}' of an Iceberg table, with this value,");
-            let hint = "Possible are 'format-version' = '2' and keys that begin with write., read., \
+            let hint = "Possible are 'format-version' = '1' to '3' and keys that begin with write., read., \
                         commit., history. or shardlake.table.";
             return Err(Diagnostic::unsupported(&what).with_hint(hint));
         }
     }
     let primary_key = table.primary_key.as_ref().map(|key| key.columns.clone()).unwrap_or_default();
     let properties = properties::from_options(options.iter());
-    Ok(TableCreation {
+    let sorted_by = SortField::parse_list(options.get(SORT_ORDER).unwrap_or_default());
+    let partitioned_by: Result<Vec<PartitionField>, LakeError> =
+        table.partitioned_by.iter().map(|entry| PartitionField::parse(entry)).collect();
+    let creation = TableCreation {
         schema: TableSchema { columns, primary_key },
+        format_version: options.get("format-version").and_then(|v| v.parse().ok()).unwrap_or(2),
+        partitioned_by: partitioned_by.map_err(|error| lake_error(&error))?,
+        sorted_by: sorted_by.map_err(|error| lake_error(&error))?,
         properties,
-        ..TableCreation::default()
-    })
+    };
+    creation.check().map_err(|error| lake_error(&error))?;
+    Ok(creation)
 }

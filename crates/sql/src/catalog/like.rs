@@ -3,7 +3,7 @@
 //! The rules are those of Flink's `MergeTableLikeUtil`: everything is included, and of options the new
 //! table's own win, unless the statement says otherwise.
 
-use super::{CatalogTable, ColumnDefinition, ColumnKind};
+use super::{CatalogTable, ColumnDefinition, ColumnKind, Watermark};
 use crate::diagnostic::Diagnostic;
 use crate::statement::{CreateTable, LikeFeature, LikeRule};
 
@@ -18,6 +18,7 @@ pub(crate) fn derive_like(
         partitioned_by: statement.partitioned_by.clone(),
         options: statement.options.clone(),
         comment: statement.comment.clone(),
+        watermark: statement.watermark.clone(),
     };
     let (Some(base), Some(like)) = (base, &statement.like) else {
         return Ok(own);
@@ -41,7 +42,26 @@ pub(crate) fn derive_like(
         .unwrap_or_default(),
         options: options(base, statement, rules.of(LikeFeature::Options))?,
         comment: own.comment.or_else(|| base.comment.clone()),
+        watermark: watermark(base, own.watermark, rules.of(LikeFeature::Watermarks))?,
     })
+}
+
+fn watermark(
+    base: &CatalogTable,
+    own: Option<Watermark>,
+    rule: LikeRule,
+) -> Result<Option<Watermark>, Diagnostic> {
+    match (rule, &base.watermark, own) {
+        (LikeRule::Excluding, _, own)
+        | (_, None, own)
+        | (LikeRule::Overwriting, _, own @ Some(_)) => Ok(own),
+        (_, Some(base), None) => Ok(Some(base.clone())),
+        (LikeRule::Including, Some(base), Some(_)) => Err(Diagnostic::table_definition(format!(
+            "There already exists a watermark spec for column '{}' in the base table. You might \
+                 want to specify EXCLUDING WATERMARKS or OVERWRITING WATERMARKS.",
+            base.column
+        ))),
+    }
 }
 
 struct Rules(Vec<(LikeFeature, LikeRule)>);

@@ -228,6 +228,8 @@ impl PlannerContext {
         }
         match time_travel {
             TimeTravel::Snapshot(id) => options.set("snapshot-id", id.to_string()),
+            TimeTravel::Reference(name) => options.set("tag", name.as_str()),
+            TimeTravel::Gtid(set) => options.set("as-of-gtid", set.as_str()),
             TimeTravel::Timestamp(text) => {
                 let instant = self.configuration.instant_ms(text)?;
                 options.set("as-of-timestamp", instant.to_string());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use parking_lot::RwLock;
 use shardlake_connector::{ObjectName, Options};
+use shardlake_iceberg_table::TableChange;
 
 use super::durable::{decode_object, decode_options, encode_options};
 use super::lake::LakeCatalog;
@@ -276,6 +277,23 @@ impl CatalogStore {
             return Ok(());
         }
         self.catalog(&name.catalog)?.replace(&name.database, &name.object, object).await
+    }
+
+    /// Whether the catalog of this name keeps the tables themselves, not only their definitions.
+    pub(crate) fn keeps_tables(&self, name: &ObjectName) -> Result<bool, Diagnostic> {
+        Ok(!self.is_temporary(name) && self.catalog(&name.catalog)?.keeps_tables())
+    }
+
+    /// Changes a table where it is kept; false if only its definition is to be changed.
+    pub(crate) async fn alter(
+        &self,
+        name: &ObjectName,
+        changes: &[TableChange],
+    ) -> Result<bool, Diagnostic> {
+        if self.is_temporary(name) {
+            return Ok(false);
+        }
+        self.catalog(&name.catalog)?.alter(&name.database, &name.object, changes).await
     }
 
     /// Gives an object a new name in its database.

@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::StatementParser;
-use crate::catalog::{ColumnDefinition, ColumnKind, PrimaryKey};
+use crate::catalog::{ColumnDefinition, ColumnKind, PrimaryKey, Watermark};
 use crate::diagnostic::Diagnostic;
 use crate::statement::{
     CreateCatalog, CreateDatabase, CreateTable, CreateView, Like, LikeFeature, LikeRule, Statement,
@@ -11,9 +11,10 @@ use crate::statement::{
 
 /// What stands between the parentheses of `CREATE TABLE`.
 #[derive(Default)]
-struct Elements {
-    columns: Vec<ColumnDefinition>,
-    primary_key: Option<PrimaryKey>,
+pub(super) struct Elements {
+    pub(super) columns: Vec<ColumnDefinition>,
+    pub(super) primary_key: Option<PrimaryKey>,
+    pub(super) watermark: Option<Watermark>,
 }
 
 impl StatementParser<'_> {
@@ -86,19 +87,14 @@ impl StatementParser<'_> {
             return Err(self.unsupported("DISTRIBUTED", clause));
         }
         let partitioned_by = if self.accept(&["PARTITIONED", "BY"]) {
-            self.list(Self::identifier)?
+            self.list(Self::partition)?
         } else {
             Vec::new()
         };
         let options = self.with_options()?;
         let like = if self.accept(&["LIKE"]) { Some(self.like()?) } else { None };
-        let clause = self.next;
-        if self.accept(&["AS"]) {
-            return Err(self
-                .unsupported("CREATE TABLE … AS SELECT", clause)
-                .with_hint("Create the table first, then INSERT INTO it."));
-        }
-        if elements.columns.is_empty() && like.is_none() {
+        let query = if self.accept(&["AS"]) { Some(self.query()?) } else { None };
+        if elements.columns.is_empty() && like.is_none() && query.is_none() {
             return Err(self.unexpected("at least one column"));
         }
         Ok(Statement::CreateTable(CreateTable {
@@ -110,8 +106,32 @@ impl StatementParser<'_> {
             partitioned_by,
             comment,
             options,
+            watermark: elements.watermark,
             like,
+            query,
         }))
+    }
+
+    /// A column, or a transform of one: `bucket(16, id)`, `truncate(4, name)`, `days(ts)`.
+    fn partition(&mut self) -> Result<String, Diagnostic> {
+        let name = self.identifier()?;
+        if !self.accept_token(&Token::LParen) {
+            return Ok(name);
+        }
+        let mut arguments = Vec::new();
+        while !self.accept_token(&Token::RParen) {
+            if !arguments.is_empty() {
+                self.expect_token(&Token::Comma)?;
+            }
+            arguments.push(match self.peek().map(|lexeme| lexeme.token.token.clone()) {
+                Some(Token::Number(digits, _)) => {
+                    self.next += 1;
+                    digits
+                }
+                _ => self.identifier()?,
+            });
+        }
+        Ok(format!("{}({})", name.to_lowercase(), arguments.join(", ")))
     }
 
     fn table_elements(&mut self) -> Result<Elements, Diagnostic> {
@@ -130,12 +150,21 @@ impl StatementParser<'_> {
         Ok(elements)
     }
 
-    fn table_element(&mut self, elements: &mut Elements) -> Result<(), Diagnostic> {
+    pub(super) fn table_element(&mut self, elements: &mut Elements) -> Result<(), Diagnostic> {
         let start = self.next;
         if self.accept(&["WATERMARK", "FOR"]) {
-            return Err(self
-                .unsupported("WATERMARK", start)
-                .with_hint("Leave the clause out: no query here depends on event time."));
+            let column = self.identifier()?;
+            if self.peek().is_some_and(|lexeme| lexeme.token.token == Token::Period) {
+                return Err(self.unsupported("WATERMARK on a field inside a column", start));
+            }
+            self.expect("AS")?;
+            let watermark = Watermark { column, expression: self.expression()?.0 };
+            if elements.watermark.replace(watermark).is_some() {
+                let span = self.tokens.get(start).map(|lexeme| lexeme.span);
+                let message = "Multiple WATERMARK statements is not supported yet.";
+                return Err(Diagnostic::syntax(message).at(span));
+            }
+            return Ok(());
         }
         let constraint = if self.accept(&["CONSTRAINT"]) { Some(self.identifier()?) } else { None };
         if self.looking_at(&["UNIQUE"]) {

@@ -81,7 +81,7 @@ impl StatementParser<'_> {
     }
 
     /// The hints and the time travel behind a table's name, in any order.
-    fn attachments(&mut self, name: Name) -> Result<TableReference, Diagnostic> {
+    pub(super) fn attachments(&mut self, name: Name) -> Result<TableReference, Diagnostic> {
         let mut reference = TableReference { name, options: Options::default(), time_travel: None };
         loop {
             if self.at_time_travel() {
@@ -107,6 +107,9 @@ impl StatementParser<'_> {
         if by_time {
             self.accept(&["TIMESTAMP"]);
         }
+        if !by_time && self.accept(&["GTID"]) {
+            return self.string().map(TimeTravel::Gtid);
+        }
         let time_travel = match self.peek().map(|lexeme| &lexeme.token.token) {
             Some(Token::SingleQuotedString(text)) if by_time => {
                 Some(TimeTravel::Timestamp(text.clone()))
@@ -114,6 +117,7 @@ impl StatementParser<'_> {
             Some(Token::Number(digits, _)) if !by_time => {
                 digits.parse().ok().map(TimeTravel::Snapshot)
             }
+            Some(Token::SingleQuotedString(name)) => Some(TimeTravel::Reference(name.clone())),
             _ => None,
         };
         self.next += 1;
@@ -122,7 +126,9 @@ impl StatementParser<'_> {
             None if by_time => Err(self
                 .unsupported("FOR SYSTEM_TIME AS OF with an expression (temporal join)", start)
                 .with_hint("Time travel takes a literal: TIMESTAMP 'yyyy-MM-dd HH:mm:ss'.")),
-            None => Err(self.unexpected("a snapshot id")),
+            None => {
+                Err(self.unexpected("a snapshot id, GTID 'set', or the name of a tag or branch"))
+            }
         }
     }
 
@@ -235,6 +241,7 @@ impl StatementParser<'_> {
                 Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
                 Token::SemiColon => break,
                 _ if depth == 0 && lexeme.is_keyword("COMMENT") => break,
+                _ if depth == 0 && self.at_column_place(&tokens) => break,
                 _ => {}
             }
             tokens.push(lexeme.token.clone());
@@ -250,6 +257,22 @@ impl StatementParser<'_> {
         }
         let text = self.text.get(start..self.end_of_last()).unwrap_or_default();
         Ok((text.to_owned(), expression))
+    }
+
+    /// Whether `FIRST` or `AFTER column` is next, behind a whole expression: as in `ALTER TABLE … ADD`.
+    fn at_column_place(&self, before: &[TokenWithSpan]) -> bool {
+        let is_whole = before.last().is_some_and(|last| {
+            matches!(last.token, Token::Word(_) | Token::Number(..) | Token::RParen)
+                || matches!(last.token, Token::SingleQuotedString(_) | Token::RBracket)
+        });
+        let ends = |ahead: usize| {
+            self.peek_nth(ahead).is_none_or(|lexeme| {
+                matches!(lexeme.token.token, Token::Comma | Token::RParen | Token::SemiColon)
+            })
+        };
+        is_whole
+            && ((self.is_keyword(0, "FIRST") && ends(1))
+                || (self.is_keyword(0, "AFTER") && ends(2)))
     }
 
     /// An error of `sqlparser`, whose place is written into its message.

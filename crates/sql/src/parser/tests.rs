@@ -1,9 +1,12 @@
 //! Statements, refusals and the places of mistakes.
 
+use shardlake_iceberg_table::{ColumnPlace, Existing, ReferenceChange, ReferenceKind, Retention};
+
 use super::*;
 use crate::catalog::ColumnKind;
 use crate::statement::{
-    AlterTable, CreateTable, Explain, ExplainDetail, LikeFeature, LikeRule, Show, TimeTravel,
+    AlterAction, AlterTable, CreateTable, Explain, ExplainDetail, LikeFeature, LikeRule,
+    RowChangeKind, Show, TimeTravel,
 };
 
 fn parse(text: &str) -> Statement {
@@ -148,17 +151,15 @@ fn refused_types_and_wrong_lengths() {
 #[test]
 fn what_flink_has_and_we_have_not_is_refused_by_name() {
     let refusals: Vec<String> = [
-        "CREATE TABLE t (a TIMESTAMP(3), WATERMARK FOR a AS a - INTERVAL '5' SECOND)",
         "CREATE TABLE t (a INT UNIQUE)",
         "CREATE TABLE t (a INT) DISTRIBUTED INTO 3 BUCKETS",
-        "CREATE TABLE t WITH ('connector'='x') AS SELECT 1",
         "CREATE OR REPLACE TABLE t (a INT)",
         "CREATE FUNCTION f AS 'x.Y'",
         "INSERT OVERWRITE t SELECT 1",
         "INSERT INTO t PARTITION (a = 1) SELECT 1",
-        "ALTER TABLE t ADD (a INT)",
+        "ALTER TABLE t ADD PARTITION (a = 1)",
         "ADD JAR 'x.jar'",
-        "DELETE FROM t",
+        "TRUNCATE TABLE t",
         "ANALYZE TABLE t COMPUTE STATISTICS",
         "USE MODULES core",
         "SHOW PARTITIONS t",
@@ -169,17 +170,15 @@ fn what_flink_has_and_we_have_not_is_refused_by_name() {
     .map(mistake)
     .to_vec();
     insta::assert_snapshot!(refusals.join("\n"), @"
-    SL0002 WATERMARK is not supported yet. [WATERMARK FOR]
     SL0002 UNIQUE on a column is not supported yet. [UNIQUE]
     SL0002 DISTRIBUTED is not supported yet. [DISTRIBUTED]
-    SL0002 CREATE TABLE … AS SELECT is not supported yet. [AS]
     SL0002 CREATE OR REPLACE / CREATE OR ALTER is not supported yet. [CREATE OR]
     SL0002 CREATE FUNCTION is not supported yet. [CREATE FUNCTION]
     SL0002 INSERT OVERWRITE is not supported yet. [INSERT OVERWRITE]
     SL0002 INSERT INTO … PARTITION is not supported yet. [PARTITION]
-    SL0002 ALTER TABLE … ADD is not supported yet. [ADD]
+    SL0002 ALTER TABLE … ADD PARTITION is not supported yet. [ADD PARTITION]
     SL0002 ADD JAR / REMOVE JAR is not supported yet. [ADD]
-    SL0002 DELETE is not supported yet. [DELETE]
+    SL0002 TRUNCATE TABLE is not supported yet. [TRUNCATE]
     SL0002 ANALYZE TABLE is not supported yet. [ANALYZE]
     SL0002 USE MODULES is not supported yet. [USE]
     SL0002 SHOW PARTITIONS is not supported yet. [SHOW PARTITIONS]
@@ -265,6 +264,160 @@ fn hints_and_time_travel_leave_the_query() {
     u v#1: u v [] Some(Timestamp("2024-01-01 00:00:00"))
     w#2: w ["c=2"] Some(Snapshot(42))
     "#);
+}
+
+#[test]
+fn versions_are_ids_names_and_positions() {
+    for (written, expected) in [
+        ("7", TimeTravel::Snapshot(7)),
+        ("'release'", TimeTravel::Reference("release".into())),
+        (
+            "GTID '3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5'",
+            TimeTravel::Gtid("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5".into()),
+        ),
+    ] {
+        let text = format!("SELECT * FROM t FOR SYSTEM_VERSION AS OF {written}");
+        let Statement::Query(query) = parse(&text) else { panic!("no query") };
+        let found = query.scans.values().next().and_then(|scan| scan.time_travel.clone());
+        assert_eq!(found, Some(expected));
+    }
+}
+
+/// The change of `ALTER TABLE t …`.
+fn alter(change: &str) -> AlterAction {
+    match parse(&format!("ALTER TABLE t {change}")) {
+        Statement::AlterTable(AlterTable { action, .. }) => action,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn columns_keys_and_watermarks_are_altered() {
+    let schema = |change: &str| match alter(change) {
+        AlterAction::Schema(changes) => changes,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(&schema("ADD a INT")[..], [SchemaChange::AddColumn(column, None)]
+        if column.name == "a"));
+    let added = schema(
+        "ADD (a INT COMMENT 'x' FIRST, b AS a + 1 AFTER a, PRIMARY KEY (a) NOT ENFORCED,
+           WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)",
+    );
+    let [
+        SchemaChange::AddColumn(first, Some(ColumnPlace::First)),
+        SchemaChange::AddColumn(second, Some(ColumnPlace::After(after))),
+        SchemaChange::AddPrimaryKey(key),
+        SchemaChange::AddWatermark(watermark),
+    ] = &added[..]
+    else {
+        panic!("{added:?}")
+    };
+    assert_eq!((first.comment.as_deref(), after.as_str()), (Some("x"), "a"));
+    assert_eq!(second.kind, ColumnKind::Computed { expression: "a + 1".into() });
+    assert_eq!(key.columns, ["a"]);
+    assert_eq!(watermark.expression, "ts - INTERVAL '5' SECOND");
+    assert!(matches!(
+        &schema("MODIFY (a BIGINT NOT NULL AFTER b, WATERMARK FOR ts AS ts)")[..],
+        [SchemaChange::ModifyColumn(_, Some(_)), SchemaChange::ModifyWatermark(_)]
+    ));
+    for (change, expected) in [
+        ("RENAME a TO `b c`", SchemaChange::RenameColumn { from: "a".into(), to: "b c".into() }),
+        ("DROP tag", SchemaChange::DropColumn("tag".into())),
+        ("DROP PRIMARY KEY", SchemaChange::DropPrimaryKey(None)),
+        ("DROP CONSTRAINT pk", SchemaChange::DropPrimaryKey(Some("pk".into()))),
+        ("DROP WATERMARK", SchemaChange::DropWatermark),
+    ] {
+        assert_eq!(schema(change), [expected]);
+    }
+    assert_eq!(schema("DROP (a, b)").len(), 2);
+}
+
+#[test]
+fn branches_and_tags_are_altered() {
+    let set = |kind, name: &str, snapshot_id, retention, existing| {
+        let name = name.to_owned();
+        AlterAction::Reference(ReferenceChange::Set {
+            kind,
+            name,
+            snapshot_id,
+            retention,
+            existing,
+        })
+    };
+    let none = Retention::default();
+    let (branch, tag) = (ReferenceKind::Branch, ReferenceKind::Tag);
+    assert_eq!(alter("CREATE BRANCH b"), set(branch, "b", None, none, Existing::Refuse));
+    let retention = Retention {
+        max_reference_age_ms: Some(172_800_000),
+        min_snapshots_to_keep: Some(3),
+        max_snapshot_age_ms: Some(14_400_000),
+    };
+    assert_eq!(
+        alter(
+            "CREATE OR REPLACE BRANCH b AS OF VERSION 7 RETAIN 2 DAYS \
+             WITH SNAPSHOT RETENTION 3 SNAPSHOTS 4 HOURS"
+        ),
+        set(branch, "b", Some(7), retention, Existing::Replace)
+    );
+    let half_an_hour = Retention { max_reference_age_ms: Some(1_800_000), ..none };
+    assert_eq!(
+        alter("CREATE TAG IF NOT EXISTS t RETAIN 30 MINUTES"),
+        set(tag, "t", None, half_an_hour, Existing::Keep)
+    );
+    assert_eq!(
+        alter("REPLACE TAG t AS OF VERSION 9"),
+        set(tag, "t", Some(9), none, Existing::Require)
+    );
+    let drop = |kind, name: &str, if_exists| {
+        AlterAction::Reference(ReferenceChange::Drop { kind, name: name.to_owned(), if_exists })
+    };
+    assert_eq!(alter("DROP BRANCH IF EXISTS b"), drop(branch, "b", true));
+    assert_eq!(alter("DROP TAG t"), drop(tag, "t", false));
+    assert_eq!(
+        mistake("ALTER TABLE t CREATE TAG x RETAIN 3 WEEKS"),
+        "SL0001 SQL parse failed. Encountered \"WEEKS\". Was expecting: DAYS, HOURS or MINUTES. [WEEKS]"
+    );
+}
+
+#[test]
+fn rows_are_deleted_and_updated() {
+    let change = |text: &str| match parse(text) {
+        Statement::ChangeRows(change) => change,
+        other => panic!("{other:?}"),
+    };
+    let delete = change("DELETE FROM c.d.t WHERE id IN (SELECT id FROM u WHERE x = ';');");
+    assert_eq!(delete.target.name.parts, ["c", "d", "t"]);
+    assert_eq!(delete.kind, RowChangeKind::Delete);
+    assert_eq!(delete.condition.as_deref(), Some("id IN (SELECT id FROM u WHERE x = ';')"));
+    assert_eq!(change("DELETE FROM t").condition, None);
+    let update =
+        change("UPDATE t SET a = CONCAT(b, ','), `c d` = (SELECT 1 WHERE TRUE) WHERE a > 1");
+    let assignment = |column: &str, value: &str| (column.to_owned(), value.to_owned());
+    assert_eq!(
+        update.kind,
+        RowChangeKind::Update(vec![
+            assignment("a", "CONCAT(b, ',')"),
+            assignment("c d", "(SELECT 1 WHERE TRUE)"),
+        ])
+    );
+    assert_eq!(update.condition.as_deref(), Some("a > 1"));
+}
+
+#[test]
+fn tables_of_queries_with_transforms_and_watermarks() {
+    let table = create(
+        "CREATE TABLE t (PRIMARY KEY (id) NOT ENFORCED)
+         PARTITIONED BY (day, bucket(16, id), DAYS(`a b`)) WITH ('k' = 'v')
+         AS SELECT id, day FROM s",
+    );
+    assert_eq!(table.partitioned_by, ["day", "bucket(16, id)", "days(a b)"]);
+    assert_eq!(table.query.unwrap().text, "SELECT id, day FROM s");
+    let table = create(
+        "CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '5' SECOND, id INT)",
+    );
+    let watermark = table.watermark.unwrap();
+    assert_eq!(watermark.column, "ts");
+    assert_eq!(watermark.expression, "ts - INTERVAL '5' SECOND");
 }
 
 #[test]

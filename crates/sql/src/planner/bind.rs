@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::catalog::TableProvider;
 use datafusion::common::{Column as ColumnName, DataFusionError};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::provider_as_source;
@@ -16,12 +17,12 @@ use datafusion::sql::planner::{
     NullOrdering, ParserOptions, PlannerContext as SqlContext, SqlToRel,
 };
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, SelectItem, SetExpr, Statement};
-use shardlake_change::Column;
-use shardlake_connector::TableDefinition;
+use shardlake_change::{Column, LogicalType};
+use shardlake_connector::{ObjectName, TableDefinition};
 
 use super::coercion::narrow_literals;
 use super::error::diagnostic;
-use super::lake::{follows_columns, lake_table};
+use super::lake::{follows_columns, lake_table, reads_changes};
 use super::lineage::columns_of;
 use super::place::{place_of_error, place_of_name};
 use super::provider::QueryScope;
@@ -45,12 +46,20 @@ pub(crate) struct BoundQuery {
 }
 
 /// What binding does with tables of the lake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LakeAccess {
+#[derive(Clone, Copy)]
+pub(crate) enum LakeAccess<'a> {
     /// They are opened, and made if they do not exist yet.
     Open,
     /// Only their declared columns are looked at.
     Declared,
+    /// They are opened, but one of them is read with the places of its rows.
+    Rows(&'a RowTarget),
+}
+
+/// A table whose rows are changed, and what reads it with the places of its rows.
+pub(crate) struct RowTarget {
+    pub(crate) name: ObjectName,
+    pub(crate) rows: Arc<dyn TableProvider>,
 }
 
 /// Binds a query.
@@ -58,7 +67,7 @@ pub(crate) async fn bind(
     context: &PlannerContext,
     session: &BatchSession,
     query: &Query,
-    access: LakeAccess,
+    access: LakeAccess<'_>,
 ) -> Result<BoundQuery, Diagnostic> {
     let rewritten = rewrite(&query.body);
     if let Some(what) = rewritten.refused {
@@ -134,7 +143,7 @@ fn view_source<'a>(
     context: &'a PlannerContext,
     session: &'a BatchSession,
     view: &'a ResolvedView,
-    access: LakeAccess,
+    access: LakeAccess<'a>,
 ) -> futures::future::BoxFuture<'a, Result<Bound, Diagnostic>> {
     Box::pin(async move {
         let scope = context.in_scope(&view.scope);
@@ -184,31 +193,42 @@ async fn table_source(
     context: &PlannerContext,
     session: &BatchSession,
     table: ResolvedTable,
-    access: LakeAccess,
+    access: LakeAccess<'_>,
 ) -> Result<Bound, Diagnostic> {
     let definition = &table.definition;
-    let lake = table.connector.as_deref() == Some("iceberg");
-    let (scan, origin) = if lake && access == LakeAccess::Declared && table.metadata_table.is_none()
+    if let LakeAccess::Rows(target) = access
+        && target.name == table.name
+        && table.metadata_table.is_none()
     {
-        (declared_table(definition), "lake".to_owned())
-    } else if lake {
-        let (provider, types) = lake_table(context, &table).await?;
-        let table: Arc<TypedTable> = Arc::new(TypedTable::new(table.name.clone(), provider, types));
-        (provider_as_source(table), "lake".to_owned())
-    } else {
-        if let Some(kind) = &table.metadata_table {
-            let name = format!("{}${kind}", definition.name);
-            return Err(Diagnostic::object_not_found(&name)
-                .with_hint("Only tables of connector 'iceberg' have metadata tables."));
-        }
-        let source = create_source(context, &table)?;
-        let origin = source.fingerprint();
-        let table = SourceTable::new(definition.clone(), source);
-        (provider_as_source(Arc::new(table)), origin)
-    };
+        let types = definition.schema.columns.iter().map(|column| column.data_type.clone());
+        let types = types.chain([LogicalType::String, LogicalType::BigInt]).collect();
+        let rows = TypedTable::new(table.name.clone(), Arc::clone(&target.rows), types);
+        return Ok((provider_as_source(Arc::new(rows)), String::new()));
+    }
+    let changes = reads_changes(&definition.options) && table.metadata_table.is_none();
+    let lake = table.connector.as_deref() == Some("iceberg") && !changes;
+    let (scan, origin) =
+        if lake && matches!(access, LakeAccess::Declared) && table.metadata_table.is_none() {
+            (declared_table(definition), "lake".to_owned())
+        } else if lake {
+            let (provider, types) = lake_table(context, &table).await?;
+            let table: Arc<TypedTable> =
+                Arc::new(TypedTable::new(table.name.clone(), provider, types));
+            (provider_as_source(table), "lake".to_owned())
+        } else {
+            if let Some(kind) = &table.metadata_table {
+                let name = format!("{}${kind}", definition.name);
+                return Err(Diagnostic::object_not_found(&name)
+                    .with_hint("Only tables of connector 'iceberg' have metadata tables."));
+            }
+            let source = create_source(context, &table)?;
+            let origin = source.fingerprint();
+            let table = SourceTable::new(definition.clone(), source);
+            (provider_as_source(Arc::new(table)), origin)
+        };
     let meaning = meaning(&table, &origin);
     // A table that follows the columns of a source shows all that it has.
-    let follows = lake && access == LakeAccess::Open && follows_columns(&table)?;
+    let follows = lake && !matches!(access, LakeAccess::Declared) && follows_columns(&table)?;
     if table.metadata_table.is_some() || follows {
         return Ok((scan, meaning));
     }

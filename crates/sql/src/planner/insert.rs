@@ -19,9 +19,14 @@ pub(super) fn sink_definition(table: &ResolvedTable) -> TableDefinition {
     let columns: Vec<Column> = writable.iter().filter_map(pick).collect();
     let metadata =
         writable.iter().map(|index| definition.metadata.get(*index).cloned().flatten()).collect();
+    let mut options = definition.options.clone();
+    if table.connector.as_deref() == Some("iceberg") {
+        super::lake::remove_read_options(&mut options);
+    }
     TableDefinition {
         schema: TableSchema { columns, primary_key: definition.schema.primary_key.clone() },
         metadata,
+        options,
         ..definition.clone()
     }
 }

@@ -3,7 +3,9 @@
 use shardlake_change::LogicalType;
 use shardlake_connector::{ObjectName, Options};
 
-use crate::catalog::{CatalogTable, CatalogView, ColumnDefinition, ColumnKind};
+use crate::catalog::{
+    CatalogTable, CatalogView, ColumnDefinition, ColumnKind, Watermark, partition_column,
+};
 
 /// A name in back-ticks.
 pub(crate) fn quoted_identifier(name: &str) -> String {
@@ -135,10 +137,18 @@ pub(crate) fn create_table(name: &ObjectName, table: &CatalogTable, is_temporary
             list(&key.columns)
         ));
     }
+    if let Some(watermark) = &table.watermark {
+        let Watermark { column, expression } = watermark;
+        let column = quoted_identifier(column);
+        let at = table.columns.len();
+        elements.insert(at, format!("  WATERMARK FOR {column} AS {expression}"));
+    }
     let partitions = if table.partitioned_by.is_empty() {
         String::new()
     } else {
-        format!("PARTITIONED BY ({})\n", list(&table.partitioned_by))
+        let entries: Vec<String> =
+            table.partitioned_by.iter().map(|entry| partition(entry)).collect();
+        format!("PARTITIONED BY ({})\n", entries.join(", "))
     };
     format!(
         "CREATE {}TABLE {} (\n{}\n)\n{}{partitions}{}",
@@ -148,6 +158,15 @@ pub(crate) fn create_table(name: &ObjectName, table: &CatalogTable, is_temporary
         comment_clause(table.comment.as_deref()),
         with_clause(&table.options)
     )
+}
+
+/// An entry of `PARTITIONED BY`, its column in back-ticks.
+fn partition(entry: &str) -> String {
+    let column = partition_column(entry);
+    match entry.strip_suffix(&format!("{column})")) {
+        Some(transform) => format!("{transform}{})", quoted_identifier(column)),
+        None => quoted_identifier(entry),
+    }
 }
 
 /// `SHOW CREATE VIEW`.

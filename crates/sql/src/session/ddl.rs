@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use shardlake_connector::ObjectName;
+use shardlake_change::{Column, LogicalType};
+use shardlake_connector::{ObjectName, Options};
 
 use super::{Session, StatementOutcome};
 use crate::catalog::{
-    CatalogObject, CatalogTable, CatalogView, ColumnKind, DEFAULT_CATALOG, derive_like,
+    CatalogObject, CatalogTable, CatalogView, ColumnDefinition, ColumnKind, DEFAULT_CATALOG,
+    derive_like, partition_column,
 };
 use crate::diagnostic::{Code, Diagnostic};
 use crate::planner;
 use crate::statement::{
-    AlterAction, AlterTable, CreateCatalog, CreateDatabase, CreateTable, CreateView, Drop, Name,
-    ObjectKind,
+    CreateCatalog, CreateDatabase, CreateTable, CreateView, Drop, Insert, Name, ObjectKind, Query,
+    TableReference,
 };
 
 impl Session {
@@ -39,8 +41,11 @@ impl Session {
 
     pub(super) async fn create_table(
         &self,
-        create: CreateTable,
+        mut create: CreateTable,
     ) -> Result<StatementOutcome, Diagnostic> {
+        if let Some(query) = create.query.take() {
+            return self.create_table_as(create, query).await;
+        }
         let name = self.full_name(&create.name)?;
         let base = match &create.like {
             None => None,
@@ -53,6 +58,47 @@ impl Session {
         self.add(name, object, create.temporary, create.if_not_exists)
             .await
             .map_err(|error| error.at(span))
+    }
+
+    /// `CREATE TABLE … AS SELECT`: makes the table, then submits the INSERT that fills it.
+    async fn create_table_as(
+        &self,
+        mut create: CreateTable,
+        query: Query,
+    ) -> Result<StatementOutcome, Diagnostic> {
+        let span = create.name.span;
+        if create.temporary || create.like.is_some() {
+            let what = if create.temporary { "A temporary table" } else { "LIKE" };
+            let what = format!("{what} in CREATE TABLE … AS SELECT");
+            return Err(Diagnostic::unsupported(&what).at(span));
+        }
+        let name = self.full_name(&create.name)?;
+        let exists = self.catalogs.get(&name).await.map_err(|error| error.at(span))?.is_some();
+        if exists && create.if_not_exists {
+            return Ok(StatementOutcome::done());
+        }
+        let columns = planner::query_columns(&self.planner_context(), &query).await?;
+        let names = columns.iter().map(|column| column.name.clone()).collect();
+        create.columns = columns_as(&create.columns, columns).map_err(|error| error.at(span))?;
+        let insert = Insert {
+            target: TableReference {
+                name: create.name.clone(),
+                options: Options::default(),
+                time_travel: None,
+            },
+            columns: names,
+            query,
+        };
+        let (written, create) = (create.name.clone(), create);
+        Box::pin(self.create_table(create)).await?;
+        match self.submit(&[insert]).await {
+            Err(error) => {
+                // A table that nothing will fill is not left behind.
+                self.catalogs.remove(&self.full_name(&written)?).await?;
+                Err(error)
+            }
+            submitted => submitted,
+        }
     }
 
     async fn like_base(&self, name: &Name) -> Result<CatalogTable, Diagnostic> {
@@ -171,45 +217,7 @@ impl Session {
         Ok(StatementOutcome::done())
     }
 
-    pub(super) async fn alter_table(
-        &self,
-        alter: AlterTable,
-    ) -> Result<StatementOutcome, Diagnostic> {
-        let span = alter.name.span;
-        let name = self.full_name(&alter.name)?;
-        let mut table = match self.catalogs.get(&name).await.map_err(|error| error.at(span))? {
-            Some(CatalogObject::Table(table)) => table,
-            Some(CatalogObject::View(_)) => {
-                let message = format!("ALTER TABLE for a view is not allowed: '{name}' is a view.");
-                return Err(Diagnostic::new(Code::SessionState, message).at(span));
-            }
-            None if alter.if_exists => return Ok(StatementOutcome::done()),
-            None => return Err(alter_not_found(&name).at(span)),
-        };
-        let changed = match alter.action {
-            AlterAction::Set(options) => {
-                for (key, value) in options.iter() {
-                    table.options.set(key, value);
-                }
-                self.catalogs.replace(&name, CatalogObject::Table(table)).await
-            }
-            AlterAction::Reset(keys) => {
-                if keys.iter().any(|key| key == "connector") {
-                    let message = "ALTER TABLE RESET does not support changing 'connector'";
-                    return Err(Diagnostic::new(Code::TableOptions, message).at(span));
-                }
-                for key in keys {
-                    table.options.remove(&key);
-                }
-                self.catalogs.replace(&name, CatalogObject::Table(table)).await
-            }
-            AlterAction::Rename(to) => self.rename(&name, &to).await,
-        };
-        changed.map_err(|error| error.at(span))?;
-        Ok(StatementOutcome::done())
-    }
-
-    async fn rename(&self, name: &ObjectName, to: &Name) -> Result<(), Diagnostic> {
+    pub(super) async fn rename(&self, name: &ObjectName, to: &Name) -> Result<(), Diagnostic> {
         let target = self.planner_context().full_name(&to.parts)?;
         let target = match to.parts.len() {
             // A single name stays in the database of the object.
@@ -359,7 +367,7 @@ fn no_name(kind: &str, name: &Name) -> Diagnostic {
     Diagnostic::new(Code::ObjectNotFound, message).at(name.span)
 }
 
-fn alter_not_found(name: &ObjectName) -> Diagnostic {
+pub(super) fn alter_not_found(name: &ObjectName) -> Diagnostic {
     Diagnostic::new(
         Code::ObjectNotFound,
         format!("Table {name} doesn't exist or is a temporary table."),
@@ -379,7 +387,7 @@ fn check_unique<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), Diagnost
 }
 
 /// What Flink checks when a table is created; options are checked when it is used.
-fn check_table(table: &CatalogTable) -> Result<(), Diagnostic> {
+pub(super) fn check_table(table: &CatalogTable) -> Result<(), Diagnostic> {
     check_unique(table.columns.iter().map(|column| column.name.as_str()))?;
     let find = |name: &String| table.columns.iter().find(|column| column.name == *name);
     let key = table.primary_key.as_ref();
@@ -402,12 +410,70 @@ fn check_table(table: &CatalogTable) -> Result<(), Diagnostic> {
     if let Some(key) = key {
         check_unique(key.columns.iter().map(String::as_str))?;
     }
-    for column in &table.partitioned_by {
-        if !matches!(find(column).map(|c| &c.kind), Some(ColumnKind::Physical { .. })) {
+    for column in table.partitioned_by.iter().map(|entry| partition_column(entry)) {
+        if !matches!(find(&column.to_owned()).map(|c| &c.kind), Some(ColumnKind::Physical { .. })) {
             return Err(Diagnostic::table_definition(format!(
                 "Partition column '{column}' not defined in the table schema."
             )));
         }
     }
-    Ok(())
+    check_watermark(table)
+}
+
+/// The column of a watermark must hold a point in time of at most milliseconds, as Flink asks.
+fn check_watermark(table: &CatalogTable) -> Result<(), Diagnostic> {
+    let Some(watermark) = &table.watermark else { return Ok(()) };
+    let column = table.columns.iter().find(|column| column.name == watermark.column);
+    let Some(column) = column else {
+        return Err(Diagnostic::table_definition(format!(
+            "The rowtime attribute field '{}' is not defined in the table schema.",
+            watermark.column
+        )));
+    };
+    let data_type = match &column.kind {
+        ColumnKind::Physical { data_type, .. } | ColumnKind::Metadata { data_type, .. } => {
+            data_type
+        }
+        // Its type is known when it is planned.
+        ColumnKind::Computed { .. } => return Ok(()),
+    };
+    if matches!(data_type, LogicalType::Timestamp(0..=3) | LogicalType::TimestampLtz(0..=3)) {
+        return Ok(());
+    }
+    Err(Diagnostic::table_definition(format!(
+        "Invalid data type of time field for watermark definition. The field must be of type \
+         TIMESTAMP(p) or TIMESTAMP_LTZ(p), the supported precision 'p' is from 0 to 3, but the time \
+         field type is {data_type}"
+    )))
+}
+
+/// The columns of a table that is made from a query: its own declarations, in the query's order, then
+/// computed ones.
+fn columns_as(
+    declared: &[ColumnDefinition],
+    of_query: Vec<Column>,
+) -> Result<Vec<ColumnDefinition>, Diagnostic> {
+    check_unique(of_query.iter().map(|column| column.name.as_str()))?;
+    let mut columns: Vec<ColumnDefinition> = Vec::with_capacity(of_query.len());
+    for column in of_query {
+        let own = declared.iter().find(|own| own.name == column.name).cloned();
+        columns.push(own.unwrap_or(ColumnDefinition {
+            name: column.name,
+            kind: ColumnKind::Physical { data_type: column.data_type, nullable: column.nullable },
+            comment: column.comment,
+        }));
+    }
+    for own in declared {
+        if columns.iter().any(|column| column.name == own.name) {
+            continue;
+        }
+        if !matches!(own.kind, ColumnKind::Computed { .. }) {
+            return Err(Diagnostic::table_definition(format!(
+                "Column '{}' is declared, but the query does not deliver it.",
+                own.name
+            )));
+        }
+        columns.push(own.clone());
+    }
+    Ok(columns)
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+};
 use arrow::compute::concat_batches;
 use arrow::datatypes::Schema;
 use shardlake_change::{Column, LogicalType};
@@ -47,6 +49,12 @@ impl ResultTable {
     ) -> Result<Self, Diagnostic> {
         let cells: StringArray = names.into_iter().map(Some).collect();
         Self::new(vec![(column, LogicalType::String, Arc::new(cells))], Layout::Table)
+    }
+
+    /// A table with one number.
+    pub(crate) fn count(column: &str, count: u64) -> Result<Self, Diagnostic> {
+        let cell = Int64Array::from(vec![i64::try_from(count).unwrap_or(i64::MAX)]);
+        Self::new(vec![(column, LogicalType::BigInt, Arc::new(cell))], Layout::Table)
     }
 
     /// A text.

@@ -17,6 +17,7 @@ struct ColumnRow {
     nullable: bool,
     key: Option<String>,
     extras: Option<String>,
+    watermark: Option<String>,
     comment: Option<String>,
 }
 
@@ -206,12 +207,15 @@ impl Session {
                 }
             };
             let is_key = key.contains(&column.name);
+            let watermark = table.watermark.as_ref().filter(|found| found.column == column.name);
+            let rowtime = if watermark.is_some() { " *ROWTIME*" } else { "" };
             rows.push(ColumnRow {
                 name: column.name.clone(),
-                data_type,
+                data_type: format!("{data_type}{rowtime}"),
                 nullable: nullable && !is_key,
                 key: is_key.then(|| shown_key.clone()),
                 extras,
+                watermark: watermark.map(|found| found.expression.clone()),
                 comment: column.comment.clone(),
             });
         }
@@ -248,6 +252,7 @@ impl Session {
                 nullable: column.nullable,
                 key: None,
                 extras: None,
+                watermark: None,
                 comment: None,
             })
             .collect())
@@ -299,7 +304,7 @@ fn column_table(rows: Vec<ColumnRow>) -> Result<ResultTable, Diagnostic> {
         ("null", LogicalType::Boolean, ResultTable::booleans(rows.iter().map(|row| row.nullable))),
         ("key", LogicalType::String, text(|row| row.key.clone())),
         ("extras", LogicalType::String, text(|row| row.extras.clone())),
-        ("watermark", LogicalType::String, text(|_| None)),
+        ("watermark", LogicalType::String, text(|row| row.watermark.clone())),
     ];
     if has_comments {
         columns.push(("comment", LogicalType::String, text(|row| row.comment.clone())));

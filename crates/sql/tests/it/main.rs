@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures::TryStreamExt;
 use shardlake_builtin::{BlackholeFactory, DatagenFactory, PrintFactory};
 use shardlake_change::Column;
-use shardlake_iceberg_sink::IcebergSinkFactory;
+use shardlake_iceberg_sink::{IcebergSinkFactory, IcebergSourceFactory};
 use shardlake_sql::batch::BatchQuery;
 use shardlake_sql::catalog::Connectors;
 use shardlake_sql::diagnostic::Diagnostic;
@@ -47,6 +47,7 @@ impl Embedded {
     fn new() -> Result<Self, Diagnostic> {
         let connectors = Connectors::default()
             .with_source(Arc::new(DatagenFactory))
+            .with_source(Arc::new(IcebergSourceFactory))
             .with_sink(Arc::new(IcebergSinkFactory))
             .with_sink(Arc::new(PrintFactory))
             .with_sink(Arc::new(BlackholeFactory));
@@ -142,7 +143,10 @@ impl AsyncDB for Embedded {
 async fn run_script(path: &Path) -> Result<(), Box<dyn Error>> {
     let mut runner =
         Runner::new(|| async { Embedded::new().map_err(|error| Refused::new(&error, "")) });
-    if std::env::var_os("SHARDLAKE_SLT_OVERRIDE").as_deref() == path.file_stem() {
+    let wanted = std::env::var_os("SHARDLAKE_SLT_OVERRIDE");
+    if wanted.is_some_and(|names| {
+        names.to_string_lossy().split(',').any(|name| Some(name.as_ref()) == path.file_stem())
+    }) {
         return runner
             .update_test_file(
                 path,
