@@ -22,6 +22,34 @@ pub(crate) enum Command {
     Sql(SqlArguments),
     /// Runs jobs that outlive their clients: page, JobManager REST and SQL gateway over HTTP.
     Server(ServerArguments),
+    /// Compares a table of the lake with the MySQL tables from which it is written, and can mend it.
+    Verify(VerifyArguments),
+}
+
+/// What `shardlake verify` takes. It ends with an error if the tables differ, unless they are repaired.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArguments {
+    /// The table of the lake, as the definitions name it.
+    pub(crate) lake: String,
+
+    /// The table of connector mysql-cdc from which it is written.
+    pub(crate) source: String,
+
+    /// A file with the definitions of both tables: CREATE TABLE, CREATE CATALOG, USE, SET.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) init: PathBuf,
+
+    /// Takes the rows that differ from MySQL.
+    #[arg(long)]
+    pub(crate) repair: bool,
+
+    /// Sets a configuration key, as SET does.
+    #[arg(short = 'D', value_name = "KEY=VALUE", value_parser = setting)]
+    pub(crate) settings: Vec<(String, String)>,
+
+    /// Where the lock and the log are kept.
+    #[arg(long, value_name = "DIR", default_value = "./.shardlake")]
+    pub(crate) state_dir: PathBuf,
 }
 
 /// What `shardlake server` takes.

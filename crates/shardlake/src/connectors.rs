@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use shardlake_builtin::{BlackholeFactory, DatagenFactory, PrintFactory};
-use shardlake_iceberg_sink::IcebergSinkFactory;
+use shardlake_iceberg_sink::{IcebergSinkFactory, IcebergSourceFactory};
 use shardlake_mysql_cdc::MysqlCdcFactory;
 use shardlake_sql::catalog::Connectors;
 
@@ -12,6 +12,7 @@ pub(crate) fn connectors() -> Connectors {
     Connectors::default()
         .with_source(Arc::new(MysqlCdcFactory))
         .with_source(Arc::new(DatagenFactory))
+        .with_source(Arc::new(IcebergSourceFactory))
         .with_sink(Arc::new(IcebergSinkFactory))
         .with_sink(Arc::new(PrintFactory))
         .with_sink(Arc::new(BlackholeFactory))

@@ -14,6 +14,7 @@ mod server_settings;
 mod signals;
 mod sql_command;
 mod state_dir;
+mod verify_command;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Sql(sql) => sql_command::run(sql),
         Command::Server(server) => server_command::run(server),
+        Command::Verify(verify) => verify_command::run(&verify),
     };
     result.unwrap_or_else(|error| {
         eprintln!("[ERROR] {error:#}");
