@@ -76,6 +76,7 @@ impl Scene {
         let request = ReadRequest {
             columns: vec![0, 1],
             key_columns: None,
+            kept: None,
             position,
             memory_bytes: 1 << 20,
             spill_dir: PathBuf::new(),

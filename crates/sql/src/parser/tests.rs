@@ -6,7 +6,7 @@ use super::*;
 use crate::catalog::ColumnKind;
 use crate::statement::{
     AlterAction, AlterTable, CreateTable, Explain, ExplainDetail, LikeFeature, LikeRule,
-    RowChangeKind, Show, TimeTravel,
+    RowChangeKind, SchemaChange, Show, TimeTravel,
 };
 
 fn parse(text: &str) -> Statement {
