@@ -8,8 +8,7 @@ use serde_json::Value;
 
 use crate::{
     ComparableSource, Error, EventReceiver, KeptRows, MetadataColumn, OptionSpec,
-    SchemaChangeBehavior, SourceStatus,
-    TableDefinition,
+    SchemaChangeBehavior, SourceStatus, TableDefinition,
 };
 
 /// Which kinds of change a changelog may hold.

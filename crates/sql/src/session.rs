@@ -13,6 +13,8 @@ mod show;
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+
 pub use configuration::{CONFIGURATION_KEYS, Configuration, SessionZone};
 pub use frozen::FrozenSession;
 pub use result_table::{Layout, ResultTable};
@@ -192,11 +194,11 @@ impl Session {
                 self.configuration.reset_all();
                 Ok(StatementOutcome::done())
             }
-            Statement::CreateTable(create) => self.create_table(create).await,
+            Statement::CreateTable(create) => self.create_table(create).boxed().await,
             Statement::CreateView(create) => self.create_view(create).await,
             Statement::CreateCatalog(create) => self.create_catalog(create),
             Statement::CreateDatabase(create) => self.create_database(create).await,
-            Statement::AlterTable(alter) => self.alter_table(alter).await,
+            Statement::AlterTable(alter) => self.alter_table(alter).boxed().await,
             Statement::RenameView { name, to } => self.rename_view(&name, &to).await,
             Statement::Drop(drop) => self.drop_object(drop).await,
             Statement::UseCatalog(name) => self.use_catalog(&name),
@@ -210,11 +212,13 @@ impl Session {
             Statement::Explain(explain) => self.explain(&explain).await,
             Statement::Insert(insert) => self.insert(insert).await,
             Statement::ChangeRows(change) => {
-                let count = planner::change_rows(&self.planner_context(), &change).await?;
+                let context = self.planner_context();
+                let count = planner::change_rows(&context, &change).boxed().await?;
                 ResultTable::count("rows affected", count).map(StatementOutcome::Table)
             }
             Statement::Verify(statement) => {
-                let verified = verify::verify(&self.planner_context(), &statement).await?;
+                let context = self.planner_context();
+                let verified = verify::verify(&context, &statement).boxed().await?;
                 verified.table().map(StatementOutcome::Table)
             }
             Statement::StatementSet(inserts) => self.submit(&inserts).await,
@@ -227,7 +231,7 @@ impl Session {
                 let planned = planner::plan_query(&self.planner_context(), &query).await?;
                 Ok(StatementOutcome::Query(Box::new(planned)))
             }
-            Statement::Maintain(maintain) => self.maintain(maintain).await,
+            Statement::Maintain(maintain) => self.maintain(maintain).boxed().await,
             Statement::StopJob(stop) => Ok(StatementOutcome::StopJob(stop)),
             Statement::Help => Ok(StatementOutcome::Help),
             Statement::Clear => Ok(StatementOutcome::Clear),

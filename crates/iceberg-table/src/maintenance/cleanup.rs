@@ -179,13 +179,14 @@ async fn of_line(
     let kept_paths: BTreeSet<&str> =
         kept.iter().map(|manifest| manifest.manifest_path.as_str()).collect();
     let mut shared = BTreeSet::new();
-    for (snapshot, manifest) in expired
+    let all: Vec<_> = expired
         .iter()
         .flat_map(|(snapshot, manifests)| {
             manifests.iter().map(move |manifest| (*snapshot, manifest))
         })
         .chain(kept.iter().map(|manifest| (oldest, manifest)))
-    {
+        .collect();
+    for (snapshot, manifest) in all {
         let is_kept = kept_paths.contains(manifest.manifest_path.as_str());
         let is_new = is_kept || unused.manifests.insert(manifest.manifest_path.clone());
         let made_here = manifest.added_snapshot_id == snapshot.snapshot_id();

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use iceberg::spec::{DataContentType, DataFileFormat, FormatVersion, SnapshotRef};
 use roaring::RoaringBitmap;
 use uuid::Uuid;
@@ -94,7 +95,7 @@ async fn list(
     let manifests = plan::manifest_list(table, snapshot).await?;
     let mut live = BTreeSet::new();
     let mut groups: Vec<Group> = Vec::new();
-    let loaded = plan::load_manifests(table, snapshot, manifests.as_ref().clone()).await?;
+    let loaded = plan::load_manifests(table, snapshot, manifests.as_ref().clone()).boxed().await?;
     for (manifest, entries) in loaded {
         for entry in entries.iter().filter(|entry| entry.is_alive()) {
             match (entry.content_type(), entry.file_format()) {

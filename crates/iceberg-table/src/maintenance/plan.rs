@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use iceberg::spec::{DataContentType, DataFileFormat, FormatVersion, SnapshotRef};
 use roaring::RoaringTreemap;
 
@@ -119,10 +120,11 @@ pub async fn plan_compaction(
     }
     let trivial = Predicate::from_filters(&[], &Default::default());
     let snapshot = table.current_snapshot().cloned();
-    let scan = plan::plan(table, snapshot, table.schema(), &trivial).await?;
+    let scan = plan::plan(table, snapshot, table.schema(), &trivial).boxed().await?;
     let Some(snapshot) = scan.snapshot else { return Ok(None) };
-    let deleted = position_deletes::load(table, &snapshot, &scan.files).await?;
-    let (equality, equality_groups) = equality_deletes::load(table, &snapshot, &scan.files).await?;
+    let deleted = position_deletes::load(table, &snapshot, &scan.files).boxed().await?;
+    let equality = equality_deletes::load(table, &snapshot, &scan.files).boxed().await?;
+    let (equality, equality_groups) = equality;
     let target_bytes = properties::TARGET_FILE_SIZE.read(table.metadata().properties())?;
     let mut partitions: BTreeMap<(i32, String), Vec<usize>> = BTreeMap::new();
     for (number, planned) in scan.files.iter().enumerate() {
@@ -183,7 +185,7 @@ async fn delete_files(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<Liste
         .cloned()
         .collect();
     let mut found = Vec::new();
-    for (manifest, entries) in plan::load_manifests(table, snapshot, of_deletes).await? {
+    for (manifest, entries) in plan::load_manifests(table, snapshot, of_deletes).boxed().await? {
         let alive = entries.iter().filter(|entry| entry.is_alive());
         found.extend(alive.map(|entry| ListedFile::of(&manifest, entry)));
     }

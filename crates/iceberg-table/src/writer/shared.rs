@@ -128,11 +128,11 @@ impl WriterShared {
             format: Arc::new(FileFormat::of_table(table)?),
             key: None,
             index: KeyIndex::new(options.index_memory_bytes),
-            files: FileRegistry::default(),
+            files: Arc::default(),
             options,
-            form: Mutex::new(form),
+            form: Arc::new(Mutex::new(form)),
             open_files,
-            superseded: Mutex::default(),
+            superseded: Arc::default(),
             run: Uuid::new_v4(),
         }))
     }

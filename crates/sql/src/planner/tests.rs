@@ -235,7 +235,7 @@ fn drain(running: RunningSource) -> Vec<ChangeBatch> {
     for (_, lane) in running.lanes {
         loop {
             match lane.next() {
-                SourceEvent::Rows(batch) => batches.push(batch),
+                SourceEvent::Rows(batch) | SourceEvent::Alone(batch) => batches.push(batch),
                 SourceEvent::Boundary(_) => {}
                 SourceEvent::End => break,
                 SourceEvent::Failed(error) => panic!("{}", error.report()),

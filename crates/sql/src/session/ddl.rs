@@ -43,9 +43,13 @@ impl Session {
         &self,
         mut create: CreateTable,
     ) -> Result<StatementOutcome, Diagnostic> {
-        if let Some(query) = create.query.take() {
-            return self.create_table_as(create, query).await;
+        match create.query.take() {
+            Some(query) => self.create_table_as(create, query).await,
+            None => self.make_table(create).await,
         }
+    }
+
+    async fn make_table(&self, create: CreateTable) -> Result<StatementOutcome, Diagnostic> {
         let name = self.full_name(&create.name)?;
         let base = match &create.like {
             None => None,
@@ -89,12 +93,11 @@ impl Session {
             columns: names,
             query,
         };
-        let (written, create) = (create.name.clone(), create);
-        Box::pin(self.create_table(create)).await?;
+        self.make_table(create).await?;
         match self.submit(&[insert]).await {
             Err(error) => {
                 // A table that nothing will fill is not left behind.
-                self.catalogs.remove(&self.full_name(&written)?).await?;
+                self.catalogs.remove(&name).await?;
                 Err(error)
             }
             submitted => submitted,
