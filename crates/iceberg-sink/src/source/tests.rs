@@ -77,6 +77,7 @@ impl Scene {
             columns: vec![0, 1],
             key_columns: None,
             kept: None,
+            schema_change: None,
             position,
             memory_bytes: 1 << 20,
             spill_dir: PathBuf::new(),
@@ -204,7 +205,7 @@ fn without_streaming_changes_end_at_the_newest_or_named_snapshot() {
         let mut rows = Vec::new();
         loop {
             match lane.receiver.next() {
-                SourceEvent::Rows(batch) => rows.push(batch),
+                SourceEvent::Rows(batch) | SourceEvent::Alone(batch) => rows.push(batch),
                 SourceEvent::Boundary(_) => {}
                 SourceEvent::End => return changelog_text(&rows).unwrap(),
                 SourceEvent::Failed(error) => panic!("{}", error.report()),
