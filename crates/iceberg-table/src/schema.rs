@@ -246,8 +246,8 @@ pub fn check_matches(table: &Schema, declared: &TableSchema) -> Result<(), Error
     check_key(table, declared)
 }
 
-/// Checks that a table whose columns follow those of a source can take the declared ones, and has their key. It may have
-/// more columns, and wider ones.
+/// Checks that a table whose columns follow those of a source can take the declared ones, and has their key.
+/// It may have more columns, and wider ones.
 ///
 /// # Errors
 /// [`Error::Invalid`] names the first column that does not fit.
