@@ -16,6 +16,7 @@ fn rows(text: &str) -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn what_was_corrupted_is_found_and_mended_while_the_job_runs() {
     let scene = or_skip!(Scene::start(ServerOptions::default()));
     scene.server.execute("CREATE USER 'reader'@'%' IDENTIFIED BY 'secret'").unwrap();
