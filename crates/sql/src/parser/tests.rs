@@ -132,7 +132,6 @@ fn refused_types_and_wrong_lengths() {
         "CREATE TABLE t (a TIMESTAMP(10))",
         "CREATE TABLE t (a MULTISET<INT>)",
         "CREATE TABLE t (a TIMESTAMP(3) WITH TIME ZONE)",
-        "CREATE TABLE t (a ARRAY<INT NOT NULL>)",
         "CREATE TABLE t (a TEXT)",
     ]
     .map(mistake)
@@ -143,7 +142,6 @@ fn refused_types_and_wrong_lengths() {
     SL0001 SQL parse failed. Timestamp precision must be between 0 and 9 (both inclusive). [10]
     SL0002 Data type MULTISET is not supported yet. [MULTISET]
     SL0002 Data type TIMESTAMP WITH TIME ZONE is not supported yet. [TIMESTAMP(3) WITH TIME ZONE]
-    SL0002 NOT NULL inside ARRAY, MAP and ROW is not supported yet. [NOT NULL]
     SL0001 SQL parse failed. 'TEXT' is no data type. [TEXT]
     ");
 }
