@@ -247,7 +247,7 @@ mod tests {
         let mut position = Value::Null;
         loop {
             match running.lanes[0].1.next() {
-                SourceEvent::Rows(batch) => batches.push(batch),
+                SourceEvent::Rows(batch) | SourceEvent::Alone(batch) => batches.push(batch),
                 SourceEvent::Boundary(boundary) => position = boundary.position,
                 SourceEvent::End => break,
                 SourceEvent::Failed(error) => panic!("{error}"),

@@ -150,7 +150,7 @@ pub fn snapshots_after(
             break;
         }
     }
-    if !is_connected && !(history.is_empty() && after.is_none()) {
+    if !(is_connected || history.is_empty() && after.is_none()) {
         let reason = match after {
             Some(id) if table.metadata().snapshot_by_id(id).is_some() => {
                 format!("the table was rolled back to before snapshot {id}")
