@@ -153,6 +153,7 @@ impl RowChanges {
 
 #[cfg(test)]
 mod tests {
+    use arrow::util::pretty::pretty_format_batches;
     use datafusion::execution::context::SessionContext;
     use shardlake_change::{Column, LogicalType, TableSchema};
 
@@ -188,7 +189,7 @@ mod tests {
         let mut changes = begin(&lake).await;
         // Places are those of the files, deleted rows counted.
         let places = run(&changes, "SELECT id, _pos FROM t ORDER BY id").await;
-        let places = arrow::util::pretty::pretty_format_batches(&places).unwrap().to_string();
+        let places = pretty_format_batches(&places).unwrap().to_string();
         insta::assert_snapshot!(places, @r"
         +----+------+
         | id | _pos |

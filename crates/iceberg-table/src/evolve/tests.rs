@@ -1,7 +1,7 @@
 use shardlake_change::LogicalType;
 
 use super::*;
-use crate::provider::tests::fixture::{Fixture, query};
+use crate::provider::tests::fixture::{Fixture, query, texts};
 use crate::{AsOf, HadoopCatalog, IcebergTableProvider, TableCreation};
 
 async fn keyed() -> Fixture {
@@ -9,7 +9,7 @@ async fn keyed() -> Fixture {
     let mut fixture = Fixture::keyed(&columns, &["id"]).await;
     let file = fixture.data(&[
         (1, "id", std::sync::Arc::new(arrow::array::Int32Array::from(vec![1, 2]))),
-        (2, "name", crate::provider::tests::fixture::texts([Some("a"), None])),
+        (2, "name", texts([Some("a"), None])),
     ]);
     fixture.commit(vec![file]).await;
     fixture
@@ -146,7 +146,7 @@ async fn branches_and_tags_come_move_and_go() {
     let mut fixture = keyed().await;
     let file = fixture.data(&[
         (1, "id", std::sync::Arc::new(arrow::array::Int32Array::from(vec![3]))),
-        (2, "name", crate::provider::tests::fixture::texts([Some("c")])),
+        (2, "name", texts([Some("c")])),
     ]);
     fixture.commit(vec![file]).await;
     fixture.alter(&[set(Tag, "old", Some(1), Existing::Refuse)]).await.unwrap();

@@ -37,12 +37,9 @@ impl StatementParser<'_> {
         if !self.accept(&["ALTER", "TABLE"]) {
             return Ok(None);
         }
-        let name = match self.name() {
-            Ok(name) => name,
-            Err(_) => {
-                self.next = start;
-                return Ok(None);
-            }
+        let Ok(name) = self.name() else {
+            self.next = start;
+            return Ok(None);
         };
         let action = if self.accept(&["COMPACT"]) {
             for what in ["WHERE", "ORDER", "PARTITION"] {

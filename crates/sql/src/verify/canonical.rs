@@ -117,7 +117,6 @@ fn half(digest: &[u8; 32]) -> u128 {
 }
 
 /// The bucket of a key with this hash.
-#[expect(clippy::cast_possible_truncation, reason = "32 bits are taken")]
 pub(super) const fn bucket(key_hash: u128, count: u32) -> u32 {
     (key_hash >> 96) as u32 % count
 }
