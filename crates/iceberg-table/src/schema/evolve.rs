@@ -227,7 +227,7 @@ mod tests {
             ("s", list),
             ("y", D::Utf8),
         ];
-        insta::assert_snapshot!(check(&all), @"1 id! int, 2 v long, 3 d decimal(9,2), 4 t string, 5 x int, 6 s list, 8 y string");
+        insta::assert_snapshot!(check(&all), @"1 id! int, 2 v long, 3 d decimal(9, 2), 4 t string, 5 x int, 6 s list, 8 y string");
         let error = check(&[("id", D::Int64)]);
         assert!(error.contains("'id'") && error.contains("wider type"), "{error}");
         assert!(check(&[("t", D::Int32)]).contains("'t'"));
