@@ -36,7 +36,7 @@ if ! works; then
             exit 3
         fi
         echo "browser: installing ${packages[*]}" >&2
-        (apt-get -qq update && apt-get -qq -y install --no-install-recommends "${packages[@]}") >/dev/null 2>&1 ||
+        (apt-get -qq update && apt-get -qq -y -o DPkg::Lock::Timeout=120 install --no-install-recommends "${packages[@]}") >/dev/null 2>&1 ||
             { echo "browser: Debian's packages ${packages[*]} cannot be installed" >&2; exit 3; }
     fi
     rm -rf "$cache/browser"
