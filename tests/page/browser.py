@@ -34,7 +34,8 @@ def start():
     options = webdriver.ChromeOptions()
     for flag in FLAGS:
         options.add_argument(flag)
-    options.binary_location = shutil.which("chromium-headless-shell")
+    # Not Debian's script of that name: the driver would end the script, and the browser would stay.
+    options.binary_location = "/usr/lib/chromium/chromium-headless-shell"
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
 
