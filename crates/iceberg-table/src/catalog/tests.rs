@@ -23,7 +23,7 @@ pub(super) fn users() -> TableCreation {
 }
 
 /// The same table with one more property, as a following version.
-fn touched(table: &Table, key: &str) -> TableMetadataBuildResult {
+pub(super) fn touched(table: &Table, key: &str) -> TableMetadataBuildResult {
     table
         .metadata()
         .clone()

@@ -12,12 +12,13 @@ use shardlake_connector::Options;
 use shardlake_iceberg_table::maintenance::{
     self, CompactionOptions, ExpireOptions, RewriteStatistics, Scope,
 };
-use shardlake_iceberg_table::{Catalog, TableName, open_catalog};
+use shardlake_iceberg_table::{Catalog, TableName};
 use tokio::runtime::Builder;
 
 use super::{Layout, ResultTable, Session, StatementOutcome};
-use crate::catalog::{Resolved, ResolvedTable, lake_error};
+use crate::catalog::{Resolved, lake_error};
 use crate::diagnostic::{Code, Diagnostic};
+use crate::planner;
 use crate::statement::{Maintain, MaintainAction, TableReference};
 
 /// How old orphans are at least if nothing is said.
@@ -38,7 +39,7 @@ impl Session {
                 return Err(Diagnostic::new(Code::SessionState, message).at(span));
             }
         };
-        let (catalog, name) = locate(&table).map_err(|error| error.at(span))?;
+        let (catalog, name) = planner::locate(&table).map_err(|error| error.at(span))?;
         let older_than = match &action {
             MaintainAction::ExpireSnapshots { older_than, .. }
             | MaintainAction::RemoveOrphanFiles { older_than, .. } => older_than.as_deref(),
@@ -118,19 +119,6 @@ async fn run_maintenance(
             counts(&[("rewritten_manifests_count", before), ("added_manifests_count", after)])
         }
     }
-}
-
-/// Where the options of a table say that it is.
-fn locate(table: &ResolvedTable) -> Result<(Arc<dyn Catalog>, TableName), Diagnostic> {
-    let options = table.definition.options.resolved();
-    let options = options.map_err(|error| Diagnostic::connector(&error))?;
-    let name = TableName::new(
-        options.get("catalog-database").unwrap_or(&table.name.database),
-        options.get("catalog-table").unwrap_or(&table.name.object),
-    );
-    let catalog = options.get("catalog-name").unwrap_or_default();
-    let catalog = open_catalog(catalog, options.iter()).map_err(|error| lake_error(&error))?;
-    Ok((catalog, name))
 }
 
 fn compacted(done: &RewriteStatistics) -> Result<ResultTable, Diagnostic> {

@@ -1,36 +1,13 @@
 use std::io::Write;
 
 use futures::executor::block_on;
-use shardlake_change::{Column, LogicalType, TableSchema};
 use tempfile::TempDir;
 
 use super::*;
-
-fn users() -> TableCreation {
-    let schema = TableSchema {
-        columns: vec![
-            Column::new("id", LogicalType::BigInt).not_null(),
-            Column::new("name", LogicalType::String),
-        ],
-        primary_key: vec!["id".into()],
-    };
-    TableCreation { schema, ..TableCreation::default() }
-}
+use crate::catalog::tests::{touched, users};
 
 fn catalog(dir: &TempDir) -> HadoopCatalog {
     HadoopCatalog::new(dir.path().to_str().unwrap()).unwrap()
-}
-
-/// The same table with one more property, as a following version.
-fn touched(table: &Table, key: &str) -> TableMetadataBuildResult {
-    table
-        .metadata()
-        .clone()
-        .into_builder(Some(table.metadata_location().to_owned()))
-        .set_properties([(key.to_owned(), "x".to_owned())].into())
-        .unwrap()
-        .build()
-        .unwrap()
 }
 
 fn files(dir: &Path) -> Vec<String> {
